@@ -78,10 +78,10 @@ static inline void tr_cpu_pause(void)
 /* Copies memory that a peer may still be writing into private memory, word by word: no data race,
  * and each word is one that was stored; the whole may be torn, so it is validated in the copy.
  * Units: src is aligned to 8 and bytes is a multiple of 8; dst may have any alignment. */
-static inline void tr_copy_relaxed_8(void *dst, const void *src, size_t bytes)
+static inline void tr_copy_relaxed_8(void *dst, const volatile void *src, size_t bytes)
 {
     unsigned char *to = (unsigned char *)dst;
-    const uint64_t *from = (const uint64_t *)src;
+    const volatile uint64_t *from = (const volatile uint64_t *)src;
     tr_assert_hot(((uintptr_t)src | bytes) % 8 == 0);
 #pragma GCC unroll 8
     for (size_t i = 0; i < bytes / 8; i++) {
@@ -93,9 +93,9 @@ static inline void tr_copy_relaxed_8(void *dst, const void *src, size_t bytes)
 /* The other end of tr_copy_relaxed_8: stores private memory word by word into memory that a peer
  * may be reading. Units: dst is aligned to 8 and bytes is a multiple of 8; src may have any
  * alignment. */
-static inline void tr_write_relaxed_8(void *dst, const void *src, size_t bytes)
+static inline void tr_write_relaxed_8(volatile void *dst, const void *src, size_t bytes)
 {
-    uint64_t *to = (uint64_t *)dst;
+    volatile uint64_t *to = (volatile uint64_t *)dst;
     const unsigned char *from = (const unsigned char *)src;
     tr_assert_hot(((uintptr_t)dst | bytes) % 8 == 0);
 #pragma GCC unroll 8

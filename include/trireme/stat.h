@@ -8,6 +8,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 struct tr_stat;
 
@@ -33,6 +34,7 @@ int tr_stat_alive(const struct tr_stat *stat);
 void tr_stat_list(void (*each)(void *context, const char *name), void *context);
 void tr_stat_close(struct tr_stat *stat);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

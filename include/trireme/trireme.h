@@ -24,6 +24,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define TR_VERSION_MAJOR 0
 #define TR_VERSION_MINOR 1
@@ -266,6 +267,7 @@ uint32_t tr_session_wait(struct tr_session *session, struct tr_completion *out, 
 /** Commands and reads in flight. Thread: session. */
 uint32_t tr_session_pending(const struct tr_session *session);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif
