@@ -67,11 +67,11 @@ static inline uint32_t tr_crc32c_by_table(uint32_t seed, const void *data, size_
 #if defined(__SSE4_2__) || defined(__ARM_FEATURE_CRC32)
 
 #if defined(__SSE4_2__)
-#define TR_CRC32C_8(crc, value) ((uint32_t)__builtin_ia32_crc32di((crc), (value)))
+#define TR_CRC32C_8(crc, value) __builtin_ia32_crc32di((crc), (value))
 #define TR_CRC32C_4(crc, value) __builtin_ia32_crc32si((crc), (value))
 #define TR_CRC32C_1(crc, value) __builtin_ia32_crc32qi((crc), (value))
 #else
-#define TR_CRC32C_8(crc, value) __crc32cd((crc), (value))
+#define TR_CRC32C_8(crc, value) __crc32cd((uint32_t)(crc), (value))
 #define TR_CRC32C_4(crc, value) __crc32cw((crc), (value))
 #define TR_CRC32C_1(crc, value) __crc32cb((crc), (value))
 #endif
@@ -79,10 +79,12 @@ static inline uint32_t tr_crc32c_by_table(uint32_t seed, const void *data, size_
 /* The raw register after so many whole 8-byte words more; words is a constant, and so unrolled. */
 static tr_always_inline uint32_t tr_crc32c_words(uint32_t crc, const uint8_t *at, unsigned words)
 {
+    /* As wide as the instruction's destination: narrower, it costs a move a word. */
+    uint64_t wide = crc;
 #pragma GCC unroll 32
     for (unsigned i = 0; i < words; i++)
-        crc = TR_CRC32C_8(crc, tr_load_le64(at + i * 8));
-    return crc;
+        wide = TR_CRC32C_8(wide, tr_load_le64(at + i * 8));
+    return (uint32_t)wide;
 }
 
 /* The checksum of bytes, continuing from the checksum of what stands before them (0: nothing does),

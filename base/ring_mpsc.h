@@ -101,7 +101,7 @@ static inline uint32_t tr_ring_mpsc_claim(struct tr_ring_mpsc *r, uint32_t count
 static inline void tr_ring_mpsc_fill(struct tr_ring_mpsc *r, uint64_t index, const void *element)
 {
     struct tr_ring_mpsc_place *slot = tr_ring_mpsc_place_at(r, index);
-    tr_ring_slot_write(slot + 1, element, r->element_bytes);
+    tr_ring_slots_write(slot + 1, element, r->element_bytes);
     tr_store_release(&slot->sequence, index + 1); /* (A), meets tr_ring_mpsc_peek */
 }
 
@@ -146,7 +146,7 @@ static inline uint32_t tr_ring_mpsc_dequeue(struct tr_ring_mpsc *r, void *elemen
         const void *element = tr_ring_mpsc_peek(r, head + n);
         if (element == NULL)
             break;
-        tr_ring_slot_read(to + (size_t)n * r->element_bytes, element, r->element_bytes);
+        tr_ring_slots_read(to + (size_t)n * r->element_bytes, element, r->element_bytes);
     }
     if (n > 0)
         tr_ring_mpsc_release(r, n);

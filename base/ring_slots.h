@@ -14,16 +14,16 @@
 
 TR_BEGIN_C
 
-/* Fills a place. Units: bytes of one element. */
-static inline void tr_ring_slot_write(void *slot, const void *element, uint32_t bytes)
+/* Fills neighbouring places. Units: bytes of all of their elements. */
+static inline void tr_ring_slots_write(void *slots, const void *elements, size_t bytes)
 {
-    memcpy(slot, element, bytes);
+    memcpy(slots, elements, bytes);
 }
 
-/* Takes a copy out of a place. Units: bytes of one element. */
-static inline void tr_ring_slot_read(void *element, const void *slot, uint32_t bytes)
+/* Takes a copy out of neighbouring places. Units: bytes of all of their elements. */
+static inline void tr_ring_slots_read(void *elements, const void *slots, size_t bytes)
 {
-    memcpy(element, slot, bytes);
+    memcpy(elements, slots, bytes);
 }
 
 TR_END_C

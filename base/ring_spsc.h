@@ -64,6 +64,12 @@ static inline void *tr_ring_spsc_slot(struct tr_ring_spsc *r, uint64_t index)
     return slots + (size_t)(index & (r->capacity - 1)) * r->element_bytes;
 }
 
+/* Places from that of the element with this index to the end of the memory. */
+static inline uint32_t tr_ring_spsc_straight(const struct tr_ring_spsc *r, uint64_t index)
+{
+    return r->capacity - (uint32_t)(index & (r->capacity - 1));
+}
+
 /* Elements that the producer can enqueue now, at least `wanted` if there is room for so many.
  * Thread: the producer. */
 static inline uint32_t tr_ring_spsc_room(struct tr_ring_spsc *r, uint32_t wanted)
@@ -93,11 +99,14 @@ static inline uint32_t tr_ring_spsc_enqueue(struct tr_ring_spsc *r, const void *
     const unsigned char *from = (const unsigned char *)elements;
     uint64_t tail = tr_load_relaxed(&r->tail);
     uint32_t n = tr_min_u32(count, tr_ring_spsc_room(r, count));
-    for (uint32_t i = 0; i < n; i++)
-        tr_ring_slot_write(tr_ring_spsc_slot(r, tail + i), from + (size_t)i * r->element_bytes,
-                           r->element_bytes);
-    if (n > 0)
-        tr_ring_spsc_publish(r, n);
+    uint32_t straight = tr_min_u32(n, tr_ring_spsc_straight(r, tail));
+    if (n == 0)
+        return 0;
+    size_t bytes = (size_t)straight * r->element_bytes;
+    tr_ring_slots_write(tr_ring_spsc_slot(r, tail), from, bytes);
+    if (straight < n)
+        tr_ring_slots_write(r + 1, from + bytes, (size_t)(n - straight) * r->element_bytes);
+    tr_ring_spsc_publish(r, n);
     return n;
 }
 
@@ -126,11 +135,14 @@ static inline uint32_t tr_ring_spsc_dequeue(struct tr_ring_spsc *r, void *elemen
     unsigned char *to = (unsigned char *)elements;
     uint64_t head = tr_load_relaxed(&r->head);
     uint32_t n = tr_min_u32(count, tr_ring_spsc_ready(r, count));
-    for (uint32_t i = 0; i < n; i++)
-        tr_ring_slot_read(to + (size_t)i * r->element_bytes, tr_ring_spsc_slot(r, head + i),
-                          r->element_bytes);
-    if (n > 0)
-        tr_ring_spsc_release(r, n);
+    uint32_t straight = tr_min_u32(n, tr_ring_spsc_straight(r, head));
+    if (n == 0)
+        return 0;
+    size_t bytes = (size_t)straight * r->element_bytes;
+    tr_ring_slots_read(to, tr_ring_spsc_slot(r, head), bytes);
+    if (straight < n)
+        tr_ring_slots_read(to + bytes, r + 1, (size_t)(n - straight) * r->element_bytes);
+    tr_ring_spsc_release(r, n);
     return n;
 }
 
