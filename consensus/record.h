@@ -1,0 +1,107 @@
+/*
+ * Records: one log entry as it lies in the log, in Accept messages and in inbound rings. The same 64 bytes of header in all three.
+ *
+ * In a message and in the log, generation, tag and position are zero. In a ring they are the grant's: together with the two CRCs they tell a whole record of this grant from
+ * a torn one, from one of an earlier lap or grant, and from a payload that imitates one (safety rules 4 and 8).
+ *
+ * The payload of a TR_RECORD_COMMANDS record is a sequence of runs: consecutive commands of one session, so that a batch costs one header and one session look-up.
+ */
+#ifndef TR_CONSENSUS_RECORD_H
+#define TR_CONSENSUS_RECORD_H
+
+#include "base/limits.h"
+#include "consensus/ballot.h"
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum tr_record_kind {
+    TR_RECORD_PAD = 0,      /* fills the end of a ring or of the log's arena; carries nothing */
+    TR_RECORD_NOOP = 1,     /* fills a hole, or opens a leadership */
+    TR_RECORD_COMMANDS = 2, /* runs of commands */
+    TR_RECORD_CONFIG = 3,   /* a membership configuration (rule 14) */
+};
+
+/** Header of a record. Little-endian. */
+struct tr_record {
+    uint64_t generation;   /* of the grant; 0 outside of a ring */
+    uint64_t tag;          /* of the grant, seeds crc; 0 outside of a ring */
+    uint64_t slot;
+    struct tr_ballot ballot;
+    uint32_t position;     /* in the ring since its grant, in units of TR_RECORD_ALIGN, modulo 2^32 */
+    uint32_t payload_bytes;
+    uint32_t payload_crc;  /* CRC32C of the payload, computed once, by the proposer */
+    uint32_t commit_lag;   /* slot - slot_commit of the writer when it wrote, saturated: the commit watermark, under `ballot` */
+    uint8_t kind;          /* enum tr_record_kind */
+    uint8_t reserved8;     /* zero */
+    uint16_t command_count;
+    uint32_t crc;          /* CRC32C of the 60 bytes before, seeded by the tag */
+};
+
+enum tr_run_kind {
+    TR_RUN_COMMANDS = 0, /* commands of a registered session */
+    TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's number (8 bytes) */
+    TR_RUN_CLOSE = 2,    /* count 1, no payload: the session ends */
+};
+
+/**
+ * Header of a run. After it: when bytes_each is TR_RUN_BYTES_VARY, `count` lengths (uint32_t, padded to 8 bytes together); then the commands, each padded to 8 bytes.
+ */
+struct tr_run {
+    uint64_t session;
+    uint64_t sequence;       /* of the first command; the others follow without a gap */
+    uint64_t sequence_acked; /* replies up to here have reached the client */
+    uint32_t bytes_each;     /* of every command, or TR_RUN_BYTES_VARY */
+    uint16_t count;          /* 1 .. TR_BATCH_COMMANDS_MAX */
+    uint8_t kind;            /* enum tr_run_kind */
+    uint8_t reserved8;       /* zero */
+};
+
+#define TR_RUN_BYTES_VARY UINT32_MAX
+#define TR_NONCE_BYTES 16
+
+#if defined(__cplusplus)
+static_assert(sizeof(struct tr_record) == 64, "a record header is one cache line");
+static_assert(sizeof(struct tr_run) == 32, "a run header is half a cache line");
+#else
+_Static_assert(sizeof(struct tr_record) == 64, "a record header is one cache line");
+_Static_assert(offsetof(struct tr_record, crc) == 60, "the CRC covers all before it");
+_Static_assert(sizeof(struct tr_run) == 32, "a run header is half a cache line");
+#endif
+
+/** Bytes that a record of this payload takes, header and padding included. */
+static inline uint32_t tr_record_bytes(uint32_t payload_bytes) {
+    return (uint32_t)((sizeof(struct tr_record) + payload_bytes + TR_RECORD_ALIGN - 1) & ~(uint32_t)(TR_RECORD_ALIGN - 1));
+}
+
+/** Sets the header's CRC over its other fields. */
+void tr_record_seal(struct tr_record *record);
+
+/** Whether header and payload are whole, the kind known, and the reserved bytes zero; `bytes` is what lies readable at `record`. Cost: CRC of header and payload. */
+bool tr_record_valid(const struct tr_record *record, uint64_t bytes);
+
+/** One run of a payload, decoded. */
+struct tr_run_view {
+    const struct tr_run *run;
+    const uint32_t *lengths; /* NULL when bytes_each tells */
+    const uint8_t *data;     /* the first command */
+};
+
+/** Steps through the runs of a payload. Returns true and fills `out`, or false at the end or where the payload is malformed; then *cursor == bytes tells the end from malformed. */
+bool tr_run_next(const void *payload, uint32_t bytes, uint32_t *cursor, struct tr_run_view *out);
+
+/** Whether the payload of a record is well formed from end to end and its runs add up to command_count. */
+bool tr_runs_valid(const void *payload, uint32_t bytes, uint32_t command_count);
+
+/** Bytes of a run with `count` commands of `bytes_each` bytes, header included. */
+static inline uint32_t tr_run_bytes(uint32_t count, uint32_t bytes_each) {
+    return (uint32_t)sizeof(struct tr_run) + count * ((bytes_each + 7u) & ~7u);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
