@@ -87,11 +87,14 @@ static inline uint32_t tr_ring_mpsc_claim(struct tr_ring_mpsc *r, uint32_t count
     uint64_t tail = tr_load_relaxed(&r->tail);
     uint64_t n;
     do {
-        /* If tail is old, head may be past it: then n is too large, but the swap fails. */
         uint64_t head = tr_load_acquire(&r->head); /* (B), meets tr_ring_mpsc_release */
-        n = tr_min_u64(count, r->capacity - (tail - head));
-        if (n == 0)
+        /* Nothing orders the two loads among producers. head may be older than the claims that tail
+         * counts: no room then, or less. tail may be the older: too much room, but the swap fails.
+         */
+        int64_t room = (int64_t)r->capacity - (int64_t)(tail - head);
+        if (room <= 0 || count == 0)
             return 0;
+        n = tr_min_u64(count, (uint64_t)room);
     } while (!tr_cas_weak_relaxed(&r->tail, &tail, tail + n));
     *first = tail;
     return (uint32_t)n;

@@ -31,5 +31,3 @@ void crc32c_by_table(benchmark::State &state)
 BENCHMARK(crc32c_by_table)->Arg(64)->Arg(2048);
 
 } // namespace
-
-BENCHMARK_MAIN();

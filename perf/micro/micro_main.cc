@@ -1,0 +1,4 @@
+// Runs the benchmarks that were linked in.
+#include <benchmark/benchmark.h>
+
+BENCHMARK_MAIN();
