@@ -43,8 +43,8 @@ struct tr_record {
 
 enum tr_run_kind {
     TR_RUN_COMMANDS = 0, /* commands of a registered session */
-    TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's number (8 bytes) */
-    TR_RUN_CLOSE = 2,    /* count 1, no payload: the session ends */
+    TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's number (8 bytes); session and sequence are not looked at */
+    TR_RUN_CLOSE = 2,    /* count 1, no payload: the session ends; sequence is not looked at */
 };
 
 /**
@@ -52,7 +52,7 @@ enum tr_run_kind {
  */
 struct tr_run {
     uint64_t session;
-    uint64_t sequence;       /* of the first command; the others follow without a gap */
+    uint64_t sequence;       /* of the first command, 1 .. TR_SEQUENCE_MAX; the others follow without a gap */
     uint64_t sequence_acked; /* replies up to here have reached the client */
     uint32_t bytes_each;     /* of every command, or TR_RUN_BYTES_VARY */
     uint16_t count;          /* 1 .. TR_BATCH_COMMANDS_MAX */
@@ -62,6 +62,8 @@ struct tr_run {
 
 #define TR_RUN_BYTES_VARY UINT32_MAX
 #define TR_NONCE_BYTES 16
+/* Sequences of a session begin at 1 and end here: 292 years of one a nanosecond. Nothing overflows when a run's count is added. */
+#define TR_SEQUENCE_MAX ((uint64_t)INT64_MAX)
 
 #if defined(__cplusplus)
 static_assert(sizeof(struct tr_record) == 64, "a record header is one cache line");
@@ -80,8 +82,17 @@ static inline uint32_t tr_record_bytes(uint32_t payload_bytes) {
 /** Sets the header's CRC over its other fields. */
 void tr_record_seal(struct tr_record *record);
 
-/** Whether header and payload are whole, the kind known, and the reserved bytes zero; `bytes` is what lies readable at `record`. Cost: CRC of header and payload. */
+/**
+ * Whether header and payload are whole, the kind known, the reserved bytes zero, the payload within TR_ENTRY_BYTES_MAX, and command_count 1 .. TR_BATCH_COMMANDS_MAX for COMMANDS, 0 for the
+ * others; `bytes` is what lies readable at `record`. A PAD is not valid here: nothing but a ring carries one (tr_ring_next). Cost: CRC of header and payload.
+ */
 bool tr_record_valid(const struct tr_record *record, uint64_t bytes);
+
+/** The header's part of tr_record_valid, a PAD's header too. The payload may be absent, or torn. */
+bool tr_record_header_valid(const struct tr_record *record);
+
+/** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable after the header. */
+bool tr_record_payload_valid(const struct tr_record *record);
 
 /** One run of a payload, decoded. */
 struct tr_run_view {

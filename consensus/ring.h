@@ -14,7 +14,9 @@
 extern "C" {
 #endif
 
-/** Where a writer puts the next record of `record_bytes`: *position moves over a pad when needed. Returns the pad's bytes (0: none), which are to be written at the old position. Room is the caller's to check: pad + record within credit. */
+/* ring_bytes is a power of two, at least TR_RECORD_ALIGN: who takes a grant from the wire checks that first. */
+
+/** Where a writer puts the next record of `record_bytes`: *position moves over a pad when needed. Returns the pad's bytes (0: none), which are to be written at the old position. Room is the caller's to check: pad + record within credit. A record is not longer than the ring. */
 uint32_t tr_ring_place(uint32_t ring_bytes, uint64_t *position, uint32_t record_bytes);
 
 /** A pad record of `pad_bytes` (a multiple of 64) for a grant at a position. */
@@ -28,7 +30,8 @@ enum tr_ring_found {
 };
 
 /**
- * Judges the private copy of what lies at `position`: first with 64 bytes copied, then, on TR_RING_MORE, with *record_bytes. Never reads past `copied_bytes`.
+ * Judges the private copy of what lies at `position`: with 64 bytes copied or more, then, on TR_RING_MORE, with *record_bytes. Never reads past `copied_bytes`. *record_bytes is set unless the
+ * answer is TR_RING_NONE: how far the position moves. entry_bytes_max is at most TR_ENTRY_BYTES_MAX.
  * A header whose CRC fits but which lies about its length (past the ring's end, or above entry_bytes_max) is TR_RING_NONE.
  */
 enum tr_ring_found tr_ring_next(const struct tr_grant *grant, uint64_t position, uint32_t entry_bytes_max, const struct tr_record *copy, uint32_t copied_bytes,
