@@ -51,7 +51,7 @@ struct tr_segment {
     uint32_t bytes;
 };
 
-/** One message to send: its segments are concatenated on the wire. */
+/** One message to send: its segments are concatenated on the wire, 1 to message_bytes_max bytes together (the caller's duty). */
 struct tr_tx {
     tr_node_id peer;
     uint16_t segment_count; /* 1 .. TR_TX_SEGMENTS_MAX */
@@ -66,7 +66,7 @@ struct tr_rx {
     uint32_t source; /* a driver's own handle of the source address, for tx_reply; meaningful until the next rx_burst */
 };
 
-/** What a port may say besides messages. */
+/** What a port may say besides messages. A peer is UP once; after it was DOWN, or without, another process is NEW (and thereby up), the same one UP again. */
 enum tr_port_event_type {
     TR_PORT_PEER_UP = 1,   /* the peer can be reached (again) */
     TR_PORT_PEER_DOWN = 2, /* the peer's process is known to be gone, or its connection broke */
@@ -95,7 +95,7 @@ struct tr_port_stats {
     uint64_t rx_unknown;   /* from an address that is no peer's */
     uint64_t rx_dropped;   /* lost for want of room, as far as the driver can tell */
     uint64_t tx_full;      /* messages offered and not taken */
-    uint64_t tx_errors;    /* messages that the system refused (counted as lost) */
+    uint64_t tx_errors;    /* of tx_messages, those that were lost at once: the system refused them, or the peer is down */
     uint64_t writes, write_bytes, writes_refused, writes_broken;
     uint64_t syscalls;
 };
@@ -180,9 +180,9 @@ struct tr_driver {
 
     /** Receives up to max messages; releases those of the call before. */
     uint32_t (*rx_burst)(struct tr_port *port, struct tr_rx *out, uint32_t max);
-    /** Sends up to count messages; returns how many, from the first, were taken. Without ZERO_COPY_TX the segments may be reused on return. A message to a peer that is down is taken and lost. */
+    /** Sends up to count messages; returns how many, from the first, were taken (so one whose peer's queue is full holds back those behind it: offer them again without it). Without ZERO_COPY_TX the segments may be reused on return. A message to a peer that is down is taken and lost. */
     uint32_t (*tx_burst)(struct tr_port *port, const struct tr_tx *tx, uint32_t count);
-    /** Answers the source of a message of the last rx_burst, peer or not. Returns TR_OK or TR_AGAIN. */
+    /** Answers the source of a message of the last rx_burst, peer or not. Returns TR_OK, TR_AGAIN, or TR_ENOTSUP when this source cannot be answered. */
     int (*tx_reply)(struct tr_port *port, uint32_t source, const struct tr_segment *segment, uint32_t segment_count);
     /** Pushes out whatever tx_burst may have gathered; called at the end of a poll cycle. */
     void (*tx_flush)(struct tr_port *port);
@@ -203,7 +203,7 @@ struct tr_driver {
     /** The writer's end of a ring that a peer granted. Returns TR_OK, TR_EINVAL (not a token of this driver), TR_ENOENT (gone), TR_AGAIN (peer not reachable yet). */
     int (*remote_open)(struct tr_port *port, tr_node_id peer, const struct tr_ring_token *token, uint64_t generation, uint32_t *remote);
     void (*remote_close)(struct tr_port *port, uint32_t remote);
-    /** Writes the segments, concatenated, at an offset of the ring (never across its end). Returns TR_OK, or TR_AGAIN when writes_max is reached. The source stays as it is until the completion (rule 7). */
+    /** Writes the segments, concatenated, at an offset of the ring (never across its end; offset and the bytes together are multiples of 8). Returns TR_OK, or TR_AGAIN when writes_max is reached. The source stays as it is until the completion (rule 7). */
     int (*write_post)(struct tr_port *port, uint32_t remote, uint32_t offset, const struct tr_segment *segment, uint32_t segment_count, uint64_t cookie);
     /** Completions, in the order of posting within a remote. */
     uint32_t (*write_poll)(struct tr_port *port, struct tr_write_completion *out, uint32_t max);
