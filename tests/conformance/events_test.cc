@@ -26,7 +26,7 @@ TEST_P(Events, PeerThatOpensIsUp)
 TEST_P(Events, PeerThatClosesIsDownAndThenNew)
 {
     if (!subject().tells_close)
-        GTEST_SKIP() << "a close is not seen";
+        GTEST_SKIP() << "not applicable: a close is not seen";
     auto first = open(1);
     auto second = open(2);
     auto third = open(3);

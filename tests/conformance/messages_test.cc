@@ -214,7 +214,7 @@ TEST_P(Messages, FullQueueTakesFewerAndRecovers)
 TEST_P(Messages, QueueFillsAndDrainsManyTimesWithoutLoss)
 {
     if (!exact())
-        GTEST_SKIP() << "the driver may drop";
+        GTEST_SKIP() << "not applicable: the driver may drop";
     auto ports = open_all(2);
     Port &from = *ports[0];
     Port &to = *ports[1];
@@ -482,7 +482,7 @@ TEST_P(Messages, OfOneQueueDoNotReachAnother)
     for (unsigned node = 1; node <= 2; node++) {
         auto port = std::make_unique<Port>(*world, subject(), node, queue(0));
         if (port->open_result() == TR_ENOTSUP)
-            GTEST_SKIP() << "one queue only";
+            GTEST_SKIP() << "not applicable: one queue only";
         ASSERT_EQ(port->open_result(), TR_OK) << port->open_error();
         first.push_back(std::move(port));
         second.push_back(open(node, queue(1)));
@@ -507,7 +507,7 @@ TEST_P(Messages, HostileBytesAreDroppedAndCounted)
     auto ports = open_all(2);
     std::mt19937_64 random(99);
     if (!world->inject(2, random))
-        GTEST_SKIP() << "no way to inject bytes";
+        GTEST_SKIP() << "not applicable: no way to inject bytes";
     for (unsigned i = 0; i < 2000; i++) {
         ASSERT_TRUE(world->inject(2, random));
         if (i % 16 == 0)

@@ -171,10 +171,10 @@ class Conformance : public ::testing::TestWithParam<Subject>
     std::unique_ptr<World> world;
 };
 
-#define CONFORMANCE_REQUIRE(capabilities)                                     \
-    do {                                                                      \
-        if (!has(capabilities))                                               \
-            GTEST_SKIP() << "not a capability of " << subject().driver->name; \
+#define CONFORMANCE_REQUIRE(capabilities)                                                     \
+    do {                                                                                      \
+        if (!has(capabilities))                                                               \
+            GTEST_SKIP() << "not applicable: not a capability of " << subject().driver->name; \
     } while (0)
 
 std::string subject_name(const ::testing::TestParamInfo<Subject> &info);

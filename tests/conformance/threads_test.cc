@@ -18,7 +18,7 @@ class Threads : public Conformance
     {
         Conformance::SetUp();
         if (!subject().threads)
-            GTEST_SKIP() << "ports of one world are polled by one thread";
+            GTEST_SKIP() << "not applicable: ports of one world are polled by one thread";
     }
 };
 
@@ -26,7 +26,7 @@ TEST_P(Threads, MessagesCrossInBothDirections)
 {
     CONFORMANCE_REQUIRE(TR_DRIVER_MESSAGES);
     if (has(TR_DRIVER_MAY_DROP))
-        GTEST_SKIP() << "the driver may drop";
+        GTEST_SKIP() << "not applicable: the driver may drop";
     constexpr uint64_t total = 30000;
     auto ports = open_all(2);
     auto run = [&](unsigned self) {

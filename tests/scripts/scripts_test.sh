@@ -53,10 +53,12 @@ expect 0 '^0$' awk '!/^#/ && NF && (NF < 3 || $2 !~ /^(build|run|test)$/) { bad+
 # Counting.
 cat >"$bin/log.xml" <<XML
 <testsuites><testsuite name="a"><testcase name="1"/><testcase name="2"><failure message="x"/></testcase>
-</testsuite><testsuite name="b"><testcase name="3"><skipped/></testcase><testcase name="4"/></testsuite>
+</testsuite><testsuite name="b"><testcase name="3"><skipped message="no root"/></testcase><testcase name="4"/>
+<testcase name="5"><skipped message="not applicable: one-sided"/></testcase></testsuite>
 </testsuites>
 XML
 expect 0 '^2 1 1$' scripts/count-cases "$bin/log.xml"
+expect 0 'SKIPPED  3: no root' scripts/count-cases "$bin/log.xml"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

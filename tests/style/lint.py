@@ -190,10 +190,10 @@ def rule_conditions(path, text):
 
 
 def rule_guards(path, text):
-    """Every header has a guard, and every C file begins by saying what it is."""
+    """Every header has a guard, and begins by saying what it is."""
     if path.endswith(".h") and not re.search(r"^#ifndef (TR|TRIREME)_\w+_H$", text, re.MULTILINE):
         yield 1, "no include guard TR_..._H"
-    if path.endswith(C_FILES) and not text.startswith("/*"):
+    if path.endswith(".h") and not text.startswith(("/*", "//")):
         yield 1, "no comment at the top that says what this file is"
 
 
@@ -284,7 +284,12 @@ SAMPLES = [
     (rule_layers, "dataplane/x.c", "#include <infiniband/verbs.h>", '#include "consensus/replica.h"'),
     (rule_conditions, "dataplane/x.c", "#ifdef __x86_64__\n#endif", "#ifdef __cplusplus\n#endif"),
     (rule_guards, "base/x.h", "/* X. */\nint a;", "/* X. */\n#ifndef TR_BASE_X_H\n#endif"),
-    (rule_guards, "base/x.c", "int a;", "/* X. */\nint a;"),
+    (
+        rule_guards,
+        "base/x.h",
+        "#ifndef TR_BASE_X_H\n#endif",
+        "// X.\n#ifndef TR_BASE_X_H\n#endif",
+    ),
     (rule_places, "docs/x.md", "see /home/me/x", "see /dev/shm and network/x"),
 ]
 
