@@ -31,7 +31,7 @@ VENDORS = (
     (re.compile(r"rte_.*"), ("drivers/dpdk/",)),
     (re.compile(r"(infiniband|rdma)/.*"), ("drivers/verbs/",)),
     (re.compile(r"liburing.*|linux/io_uring\.h"), ("drivers/storage/",)),
-    (re.compile(r"sodium.*"), ("controlplane/agent/",)),
+    (re.compile(r"sodium.*"), ("controlplane/agent/", "apps/")),
     (re.compile(r"microhttpd.*|openssl/.*"), ("controlplane/agent/", "apps/")),
 )
 
@@ -134,7 +134,8 @@ def rule_default(path, text):
 
 
 def rule_docstrings(path, text):
-    """Every function that a header declares or defines has a comment right above it."""
+    """Every function that a header declares or defines has a comment right above it, or above the group
+    of declarations without a blank line that it is in."""
     if not path.endswith(".h") or in_tests(path):
         return
     code = without_comments(text)
@@ -142,6 +143,7 @@ def rule_docstrings(path, text):
     raw = text.split("\n")
     depth = 0
     begin = None
+    covered = -1  # the last line of the last declaration that has a comment
     for number, line in enumerate(lines):
         if depth == 0 and begin is None and re.match(r"[A-Za-z_]", line) and not re.fullmatch(r"\w+", line):
             begin = number
@@ -153,11 +155,13 @@ def rule_docstrings(path, text):
                 continue  # a linkage block: what is in it stands at the outer level
             function = re.match(
                 r"(?!typedef\b|struct\s+\w+\s*\{|enum\b|union\b|return\b)"
-                r"[\w\s*]*?\b(tr_\w+)\s*\([^;{]*\)[^;{=]*[;{]",
+                r"[\w\s*]*?\b(?!tr_static_assert\b)([a-z]\w+)\s*\([^;{]*\)[^;{=]*[;{]",
                 statement,
             )
             above = first - 1
-            if function and not (above >= 0 and raw[above].rstrip().endswith("*/")):
+            if function and above >= 0 and (raw[above].rstrip().endswith("*/") or above == covered):
+                covered = number if ";" in line else -1
+            elif function:
                 yield first + 1, f"{function[1]} has no comment"
         depth = max(0, depth + opened)
 
@@ -186,7 +190,7 @@ def rule_conditions(path, text):
     for match in re.finditer(r"^\s*#\s*(if|ifdef|ifndef)\b([^\n]*)", text, re.MULTILINE):
         condition = match[2].strip()
         if condition not in ("__cplusplus", "defined(__cplusplus)") and not re.fullmatch(r"TR_\w+_H", condition):
-            yield line_of(text, match.start()), f"#{match[1]} {condition}: platforms belong into base/ or drivers/"
+            yield line_of(text, match.start()), f"#{match[1]} {condition}: belongs into base/ or drivers/"
 
 
 def rule_guards(path, text):
@@ -267,9 +271,10 @@ SAMPLES = [
     (
         rule_docstrings,
         "base/x.h",
-        "TR_BEGIN_C\n\n/* Does f. */\nint tr_f(void);\nint tr_g(int a,\n         int b);",
+        "TR_BEGIN_C\n\n/* Does f. */\nint tr_f(void);\n\nint tr_g(int a,\n         int b);",
         "TR_BEGIN_C\n/* A struct. */\nstruct tr_x {\n    int (*call)(int a);\n};\n#define TR_X 1\nstruct tr_y;\n"
-        "TR_BEGIN_C\n/* Does f. */\nstatic inline int tr_f(void)\n{\n    return tr_g(1);\n}",
+        "TR_BEGIN_C\n/* Does f. */\nstatic inline int tr_f(void)\n{\n    return tr_g(1);\n}\n"
+        "\n/* Do g and h. */\nint tr_g(int a,\n         int b);\nint tr_h(void);",
     ),
     (
         rule_docstrings,
