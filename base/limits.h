@@ -8,26 +8,30 @@
 /* Members of one group, learners and joining voters included. Member sets are 16-bit masks. */
 #define TR_MEMBERS_MAX 16
 
-/* Commands in one slot. 256 keep a slot of 64-byte commands within a 16 KiB write, where larger gains nothing. */
+/* Commands in one slot. 256 keep a slot of 64-byte commands within a 16 KiB write, where larger
+ * gains nothing. */
 #define TR_BATCH_COMMANDS_MAX 256
 
-/* Payload bytes of one slot: the largest command (1 MiB by default) with its run header, or a full batch. */
+/* Payload bytes of one slot: the largest command (1 MiB by default) with its run header, or a full
+ * batch. */
 #define TR_ENTRY_BYTES_MAX (4u << 20)
 
-/* Records start on cache lines, in the log and in rings: no two share a line that one side reads while the other writes. */
+/* Records start on cache lines, in the log and in rings: no two share a line that one side reads
+ * while the other writes. */
 #define TR_RECORD_ALIGN 64
 
 /* Slots of a log: a power of two within these. */
 #define TR_LOG_SLOTS_MIN 64
 #define TR_LOG_SLOTS_MAX (1u << 22)
 
-/* Effects of one step: K effects for every member (a send, a replicate, a snapshot chunk, a fetch) and a fixed part for the replica itself. */
+/* Effects of one step: K effects for every member (a send, a replicate, a snapshot chunk, a fetch)
+ * and a fixed part for the replica itself. */
 #define TR_EFFECTS_PER_MEMBER 4
-#define TR_EFFECTS_MAX (TR_MEMBERS_MAX * TR_EFFECTS_PER_MEMBER + 32)
+#define TR_EFFECTS_MAX        (TR_MEMBERS_MAX * TR_EFFECTS_PER_MEMBER + 32)
 
 /* Message headers that one step can encode: a header is at most 256 bytes. */
 #define TR_MESSAGE_HEADER_BYTES_MAX 256
-#define TR_EFFECTS_SCRATCH_BYTES (TR_EFFECTS_MAX * TR_MESSAGE_HEADER_BYTES_MAX)
+#define TR_EFFECTS_SCRATCH_BYTES    (TR_EFFECTS_MAX * TR_MESSAGE_HEADER_BYTES_MAX)
 
 /* Contiguous pieces of the log that one message can gather. */
 #define TR_SEND_PIECES_MAX 3
@@ -39,7 +43,7 @@
 #define TR_FORWARD_WINDOW 64
 
 /* Snapshot bytes of one chunk, and chunks asked for at once. */
-#define TR_SNAPSHOT_CHUNK_BYTES (32u << 10)
+#define TR_SNAPSHOT_CHUNK_BYTES   (32u << 10)
 #define TR_SNAPSHOT_CHUNKS_WINDOW 4
 
 /* Slots of one fetch request. */

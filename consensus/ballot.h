@@ -1,8 +1,9 @@
 /*
  * Ballots: who may propose, ordered.
  *
- * A ballot is (round, node, incarnation). The incarnation is in it because a replica at level memory forgets its rounds in a crash: its next life must never use a ballot of
- * the last one. Source: Lamport, "Paxos Made Simple", section 2.2; safety rule 2.
+ * A ballot is (round, node, incarnation). The incarnation is in it because a replica at level
+ * memory forgets its rounds in a crash: its next life must never use a ballot of the last one.
+ * Source: Lamport, "Paxos Made Simple", section 2.2; safety rule 2.
  */
 #ifndef TR_CONSENSUS_BALLOT_H
 #define TR_CONSENSUS_BALLOT_H
@@ -25,23 +26,27 @@ struct tr_ballot {
 };
 
 /** The part of a ballot below its round, as one number that orders like (node, incarnation). */
-static inline uint64_t tr_ballot_low(struct tr_ballot b) {
+static inline uint64_t tr_ballot_low(struct tr_ballot b)
+{
     return (uint64_t)b.node << 32 | b.incarnation;
 }
 
-static inline bool tr_ballot_equal(struct tr_ballot a, struct tr_ballot b) {
+static inline bool tr_ballot_equal(struct tr_ballot a, struct tr_ballot b)
+{
     return a.round == b.round && tr_ballot_low(a) == tr_ballot_low(b);
 }
 
 /** Whether a comes before b. */
-static inline bool tr_ballot_less(struct tr_ballot a, struct tr_ballot b) {
+static inline bool tr_ballot_less(struct tr_ballot a, struct tr_ballot b)
+{
     if (a.round != b.round) {
         return a.round < b.round;
     }
     return tr_ballot_low(a) < tr_ballot_low(b);
 }
 
-static inline bool tr_ballot_none(struct tr_ballot b) {
+static inline bool tr_ballot_none(struct tr_ballot b)
+{
     return b.round == 0;
 }
 

@@ -1,4 +1,5 @@
-/* What can happen to a replica: the input of tr_replica_step. Every event carries the time; the core has no clock. */
+/* What can happen to a replica: the input of tr_replica_step. Every event carries the time; the
+ * core has no clock. */
 #ifndef TR_CONSENSUS_EVENT_H
 #define TR_CONSENSUS_EVENT_H
 
@@ -9,19 +10,20 @@ extern "C" {
 #endif
 
 enum tr_event_type {
-    TR_EVENT_MESSAGE = 1,       /* from a member, as received: nothing in it is trusted */
-    TR_EVENT_PROPOSE = 2,       /* a batch of this node's own sessions */
-    TR_EVENT_READ = 3,          /* a linearizable read (and all before it) wants an index */
-    TR_EVENT_TIMEOUT = 4,       /* tr_replica_deadline_ns has passed */
-    TR_EVENT_DURABLE = 5,       /* everything persisted up to here is on disk */
-    TR_EVENT_WRITTEN = 6,       /* a one-sided REPLICATE completed */
-    TR_EVENT_ENTRIES_SEEN = 7,  /* records drained from an inbound ring */
-    TR_EVENT_FENCED = 8,        /* the fence of a ballot is quiescent, its rings drained; the owner may have a grant */
-    TR_EVENT_APPLIED = 9,       /* the state machine has applied up to here */
+    TR_EVENT_MESSAGE = 1,      /* from a member, as received: nothing in it is trusted */
+    TR_EVENT_PROPOSE = 2,      /* a batch of this node's own sessions */
+    TR_EVENT_READ = 3,         /* a linearizable read (and all before it) wants an index */
+    TR_EVENT_TIMEOUT = 4,      /* tr_replica_deadline_ns has passed */
+    TR_EVENT_DURABLE = 5,      /* everything persisted up to here is on disk */
+    TR_EVENT_WRITTEN = 6,      /* a one-sided REPLICATE completed */
+    TR_EVENT_ENTRIES_SEEN = 7, /* records drained from an inbound ring */
+    TR_EVENT_FENCED =
+        8, /* the fence of a ballot is quiescent, its rings drained; the owner may have a grant */
+    TR_EVENT_APPLIED = 9,        /* the state machine has applied up to here */
     TR_EVENT_SNAPSHOT_DONE = 10, /* a snapshot was made or installed */
-    TR_EVENT_MEMBER_HINT = 11,  /* the control plane's advice on a member */
-    TR_EVENT_RECONFIGURE = 12,  /* a membership change is asked for */
-    TR_EVENT_CAMPAIGN = 13,     /* stand for election now */
+    TR_EVENT_MEMBER_HINT = 11,   /* the control plane's advice on a member */
+    TR_EVENT_RECONFIGURE = 12,   /* a membership change is asked for */
+    TR_EVENT_CAMPAIGN = 13,      /* stand for election now */
 };
 
 /** The permission to write into a follower's inbound ring, as it travels in a promise. */
@@ -36,12 +38,14 @@ struct tr_grant {
 enum tr_written_status {
     TR_WRITTEN_OK = 1,
     TR_WRITTEN_REFUSED = 2, /* fenced: the slots do not count */
-    TR_WRITTEN_BROKEN = 3,  /* unknown: the slots do not count, the ring is given up until another grant */
+    TR_WRITTEN_BROKEN =
+        3, /* unknown: the slots do not count, the ring is given up until another grant */
 };
 
 enum tr_hint { TR_HINT_ALIVE = 1, TR_HINT_SUSPECT = 2, TR_HINT_DEAD = 3 };
 
-/** One event. Members are named by their index in the configuration. Memory that an event points to is read during the step only. */
+/** One event. Members are named by their index in the configuration. Memory that an event points to
+ * is read during the step only. */
 struct tr_event {
     enum tr_event_type type;
     uint64_t now_ns;
@@ -52,7 +56,8 @@ struct tr_event {
             uint8_t from; /* the member that the source address belongs to */
         } message;
         struct {
-            const void *data; /* runs; in the log when tr_replica_propose_room gave the room, else anywhere */
+            const void *data; /* runs; in the log when tr_replica_propose_room gave the room, else
+                                 anywhere */
             uint32_t bytes;
             uint32_t command_count;
         } propose;
@@ -69,8 +74,9 @@ struct tr_event {
             uint8_t peer;
         } written;
         struct {
-            uint64_t generation;                  /* of the ring that they came from */
-            const struct tr_record *const *record; /* whole and valid (tr_ring_next), in private memory */
+            uint64_t generation; /* of the ring that they came from */
+            const struct tr_record *const
+                *record; /* whole and valid (tr_ring_next), in private memory */
             uint32_t count;
             uint8_t peer;
         } entries_seen;

@@ -1,10 +1,13 @@
 /*
- * Records: one log entry as it lies in the log, in Accept messages and in inbound rings. The same 64 bytes of header in all three.
+ * Records: one log entry as it lies in the log, in Accept messages and in inbound rings. The same
+ * 64 bytes of header in all three.
  *
- * In a message and in the log, generation, tag and position are zero. In a ring they are the grant's: together with the two CRCs they tell a whole record of this grant from
- * a torn one, from one of an earlier lap or grant, and from a payload that imitates one (safety rules 4 and 8).
+ * In a message and in the log, generation, tag and position are zero. In a ring they are the
+ * grant's: together with the two CRCs they tell a whole record of this grant from a torn one, from
+ * one of an earlier lap or grant, and from a payload that imitates one (safety rules 4 and 8).
  *
- * The payload of a TR_RECORD_COMMANDS record is a sequence of runs: consecutive commands of one session, so that a batch costs one header and one session look-up.
+ * The payload of a TR_RECORD_COMMANDS record is a sequence of runs: consecutive commands of one
+ * session, so that a batch costs one header and one session look-up.
  */
 #ifndef TR_CONSENSUS_RECORD_H
 #define TR_CONSENSUS_RECORD_H
@@ -27,32 +30,36 @@ enum tr_record_kind {
 
 /** Header of a record. Little-endian. */
 struct tr_record {
-    uint64_t generation;   /* of the grant; 0 outside of a ring */
-    uint64_t tag;          /* of the grant, seeds crc; 0 outside of a ring */
+    uint64_t generation; /* of the grant; 0 outside of a ring */
+    uint64_t tag;        /* of the grant, seeds crc; 0 outside of a ring */
     uint64_t slot;
     struct tr_ballot ballot;
-    uint32_t position;     /* in the ring since its grant, in units of TR_RECORD_ALIGN, modulo 2^32 */
+    uint32_t position; /* in the ring since its grant, in units of TR_RECORD_ALIGN, modulo 2^32 */
     uint32_t payload_bytes;
-    uint32_t payload_crc;  /* CRC32C of the payload, computed once, by the proposer */
-    uint32_t commit_lag;   /* slot - slot_commit of the writer when it wrote, saturated: the commit watermark, under `ballot` */
-    uint8_t kind;          /* enum tr_record_kind */
-    uint8_t reserved8;     /* zero */
+    uint32_t payload_crc; /* CRC32C of the payload, computed once, by the proposer */
+    uint32_t commit_lag;  /* slot - slot_commit of the writer when it wrote, saturated: the commit
+                             watermark, under `ballot` */
+    uint8_t kind;         /* enum tr_record_kind */
+    uint8_t reserved8;    /* zero */
     uint16_t command_count;
-    uint32_t crc;          /* CRC32C of the 60 bytes before, seeded by the tag */
+    uint32_t crc; /* CRC32C of the 60 bytes before, seeded by the tag */
 };
 
 enum tr_run_kind {
     TR_RUN_COMMANDS = 0, /* commands of a registered session */
-    TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's number (8 bytes); session and sequence are not looked at */
+    TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's
+                            number (8 bytes); session and sequence are not looked at */
     TR_RUN_CLOSE = 2,    /* count 1, no payload: the session ends; sequence is not looked at */
 };
 
 /**
- * Header of a run. After it: when bytes_each is TR_RUN_BYTES_VARY, `count` lengths (uint32_t, padded to 8 bytes together); then the commands, each padded to 8 bytes.
+ * Header of a run. After it: when bytes_each is TR_RUN_BYTES_VARY, `count` lengths (uint32_t,
+ * padded to 8 bytes together); then the commands, each padded to 8 bytes.
  */
 struct tr_run {
     uint64_t session;
-    uint64_t sequence;       /* of the first command, 1 .. TR_SEQUENCE_MAX; the others follow without a gap */
+    uint64_t
+        sequence; /* of the first command, 1 .. TR_SEQUENCE_MAX; the others follow without a gap */
     uint64_t sequence_acked; /* replies up to here have reached the client */
     uint32_t bytes_each;     /* of every command, or TR_RUN_BYTES_VARY */
     uint16_t count;          /* 1 .. TR_BATCH_COMMANDS_MAX */
@@ -61,8 +68,9 @@ struct tr_run {
 };
 
 #define TR_RUN_BYTES_VARY UINT32_MAX
-#define TR_NONCE_BYTES 16
-/* Sequences of a session begin at 1 and end here: 292 years of one a nanosecond. Nothing overflows when a run's count is added. */
+#define TR_NONCE_BYTES    16
+/* Sequences of a session begin at 1 and end here: 292 years of one a nanosecond. Nothing overflows
+ * when a run's count is added. */
 #define TR_SEQUENCE_MAX ((uint64_t)INT64_MAX)
 
 #if defined(__cplusplus)
@@ -75,23 +83,28 @@ _Static_assert(sizeof(struct tr_run) == 32, "a run header is half a cache line")
 #endif
 
 /** Bytes that a record of this payload takes, header and padding included. */
-static inline uint32_t tr_record_bytes(uint32_t payload_bytes) {
-    return (uint32_t)((sizeof(struct tr_record) + payload_bytes + TR_RECORD_ALIGN - 1) & ~(uint32_t)(TR_RECORD_ALIGN - 1));
+static inline uint32_t tr_record_bytes(uint32_t payload_bytes)
+{
+    return (uint32_t)((sizeof(struct tr_record) + payload_bytes + TR_RECORD_ALIGN - 1) &
+                      ~(uint32_t)(TR_RECORD_ALIGN - 1));
 }
 
 /** Sets the header's CRC over its other fields. */
 void tr_record_seal(struct tr_record *record);
 
 /**
- * Whether header and payload are whole, the kind known, the reserved bytes zero, the payload within TR_ENTRY_BYTES_MAX, and command_count 1 .. TR_BATCH_COMMANDS_MAX for COMMANDS, 0 for the
- * others; `bytes` is what lies readable at `record`. A PAD is not valid here: nothing but a ring carries one (tr_ring_next). Cost: CRC of header and payload.
+ * Whether header and payload are whole, the kind known, the reserved bytes zero, the payload within
+ * TR_ENTRY_BYTES_MAX, and command_count 1 .. TR_BATCH_COMMANDS_MAX for COMMANDS, 0 for the others;
+ * `bytes` is what lies readable at `record`. A PAD is not valid here: nothing but a ring carries
+ * one (tr_ring_next). Cost: CRC of header and payload.
  */
 bool tr_record_valid(const struct tr_record *record, uint64_t bytes);
 
 /** The header's part of tr_record_valid, a PAD's header too. The payload may be absent, or torn. */
 bool tr_record_header_valid(const struct tr_record *record);
 
-/** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable after the header. */
+/** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable
+ * after the header. */
 bool tr_record_payload_valid(const struct tr_record *record);
 
 /** One run of a payload, decoded. */
@@ -101,14 +114,17 @@ struct tr_run_view {
     const uint8_t *data;     /* the first command */
 };
 
-/** Steps through the runs of a payload. Returns true and fills `out`, or false at the end or where the payload is malformed; then *cursor == bytes tells the end from malformed. */
+/** Steps through the runs of a payload. Returns true and fills `out`, or false at the end or where
+ * the payload is malformed; then *cursor == bytes tells the end from malformed. */
 bool tr_run_next(const void *payload, uint32_t bytes, uint32_t *cursor, struct tr_run_view *out);
 
-/** Whether the payload of a record is well formed from end to end and its runs add up to command_count. */
+/** Whether the payload of a record is well formed from end to end and its runs add up to
+ * command_count. */
 bool tr_runs_valid(const void *payload, uint32_t bytes, uint32_t command_count);
 
 /** Bytes of a run with `count` commands of `bytes_each` bytes, header included. */
-static inline uint32_t tr_run_bytes(uint32_t count, uint32_t bytes_each) {
+static inline uint32_t tr_run_bytes(uint32_t count, uint32_t bytes_each)
+{
     return (uint32_t)sizeof(struct tr_run) + count * ((bytes_each + 7u) & ~7u);
 }
 

@@ -27,8 +27,7 @@ static inline void tr_gather_copy(void *dst, const struct tr_segment *segment,
 {
     unsigned char *to = (unsigned char *)dst;
     for (uint32_t i = 0; i < segment_count; i++) {
-        if (segment[i].bytes != 0) /* else data may be NULL, which memcpy may not be given */
-            memcpy(to, segment[i].data, segment[i].bytes);
+        memcpy(to, segment[i].data, segment[i].bytes);
         to += segment[i].bytes;
     }
 }

@@ -1,4 +1,5 @@
-/* Counters and stage histograms of a running node, read from its shared-memory segment without stopping anything. */
+/* Counters and stage histograms of a running node, read from its shared-memory segment without
+ * stopping anything. */
 #ifndef TRIREME_STAT_H
 #define TRIREME_STAT_H
 
@@ -20,11 +21,12 @@ struct tr_stat_row {
     const char *scope; /* "node", "lcore 0", "group 3", "port 0" */
     const char *help;
     enum tr_stat_kind kind;
-    uint64_t value;    /* counters and gauges; histograms: the count */
+    uint64_t value; /* counters and gauges; histograms: the count */
     uint64_t p50_ns, p99_ns, p999_ns, max_ns;
 };
 
-/** Opens the counters segment by its name ("CLUSTER.NODE"). Returns 0, TR_ENOENT (no such node here), TR_EPERM, TR_EVERSION, TR_EPROTO (not such a segment). Thread: any. */
+/** Opens the counters segment by its name ("CLUSTER.NODE"). Returns 0, TR_ENOENT (no such node
+ * here), TR_EPERM, TR_EVERSION, TR_EPROTO (not such a segment). Thread: any. */
 int tr_stat_open(const char *name, struct tr_stat **out, char *error, size_t error_bytes);
 /** Reads row `index`. Returns 0, or TR_ENOENT past the last. Thread: one a handle. */
 int tr_stat_row(struct tr_stat *stat, uint32_t index, struct tr_stat_row *out);

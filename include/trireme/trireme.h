@@ -1,17 +1,23 @@
 /*
  * Trireme: a log kept identical on several machines within microseconds.
  *
- * A *node* is this process's membership in a cluster. It runs *groups*: independent replicated logs, each feeding one state machine of yours. Work enters through a *session*:
- * commands submitted through it are applied exactly once on every replica, in order, and completed to you with the reply. Reads are linearizable and cost no log entry.
+ * A *node* is this process's membership in a cluster. It runs *groups*: independent replicated
+ * logs, each feeding one state machine of yours. Work enters through a *session*: commands
+ * submitted through it are applied exactly once on every replica, in order, and completed to you
+ * with the reply. Reads are linearizable and cost no log entry.
  *
- * Threads. Either the library runs its polling threads (tr_node_start), or you own the thread and call tr_poll() in your loop. Each call below says which thread may make it:
+ * Threads. Either the library runs its polling threads (tr_node_start), or you own the thread and
+ * call tr_poll() in your loop. Each call below says which thread may make it:
  *   - "setup": before tr_node_start or the first tr_poll, from one thread;
- *   - "session": the one thread that uses this session at a time (different sessions: different threads, no locks);
+ *   - "session": the one thread that uses this session at a time (different sessions: different
+ * threads, no locks);
  *   - "any": any thread, any time between open and close.
  *
- * Every options structure begins with its own size (use the _INIT macros), so that fields can be added without breaking you. Calls return 0 or a negative enum tr_error
- * (tr_strerror tells it in words); outputs are written only on success. No global state, no signal handlers, nothing printed unless you ask for it with a log callback.
- * fork(): a child may not use handles of its parent; it may open its own.
+ * Every options structure begins with its own size (use the _INIT macros), so that fields can be
+ * added without breaking you. Calls return 0 or a negative enum tr_error (tr_strerror tells it in
+ * words); outputs are written only on success. No global state, no signal handlers, nothing printed
+ * unless you ask for it with a log callback. fork(): a child may not use handles of its parent; it
+ * may open its own.
  */
 #ifndef TRIREME_TRIREME_H
 #define TRIREME_TRIREME_H
@@ -37,7 +43,8 @@ struct tr_node;
 struct tr_group;
 struct tr_session;
 
-/* ------------------------------------------------------------------------------------------------ the state machine */
+/* ------------------------------------------------------------------------------------------------
+ * the state machine */
 
 /** One command to apply. The bytes are valid during the call. */
 struct tr_command {
@@ -56,18 +63,23 @@ struct tr_reader;  /* a snapshot being restored */
 /**
  * Your state machine: a table of functions and a context.
  *
- * Determinism contract: apply must depend on nothing but the state and the commands (no clock, no randomness, no addresses, no iteration order of hashed pointers), since
- * every replica runs it and must come out the same, replies included. snapshot and restore carry the whole state. All are called from the group's apply thread, one at a
- * time, and should not block: a slow apply delays the replies, not the acceptors, when the apply stage has its own core.
+ * Determinism contract: apply must depend on nothing but the state and the commands (no clock, no
+ * randomness, no addresses, no iteration order of hashed pointers), since every replica runs it and
+ * must come out the same, replies included. snapshot and restore carry the whole state. All are
+ * called from the group's apply thread, one at a time, and should not block: a slow apply delays
+ * the replies, not the acceptors, when the apply stage has its own core.
  */
 struct tr_state_machine {
     size_t struct_bytes;
     void *context;
     /** Applies commands in order. An unset reply is empty. */
-    void (*apply)(void *context, uint64_t slot, const struct tr_command *commands, uint32_t count, struct tr_replies *replies);
-    /** Answers a query from the state without changing it. Returns 0 or a negative code, which becomes the completion's status. */
+    void (*apply)(void *context, uint64_t slot, const struct tr_command *commands, uint32_t count,
+                  struct tr_replies *replies);
+    /** Answers a query from the state without changing it. Returns 0 or a negative code, which
+     * becomes the completion's status. */
     int (*read)(void *context, const void *query, uint32_t bytes, struct tr_reply *reply);
-    /** Writes the whole state. Returns 0 or a negative code (the snapshot is given up and tried again later). */
+    /** Writes the whole state. Returns 0 or a negative code (the snapshot is given up and tried
+     * again later). */
     int (*snapshot)(void *context, struct tr_writer *writer);
     /** Replaces the whole state. Returns 0 or a negative code (the replica stops and says so). */
     int (*restore)(void *context, struct tr_reader *reader);
@@ -75,40 +87,49 @@ struct tr_state_machine {
     uint64_t (*digest)(void *context);
 };
 
-/** Room for the reply to command `index` of this apply call, to be filled before apply returns. NULL when bytes is above the group's reply limit. Thread: in apply. */
+/** Room for the reply to command `index` of this apply call, to be filled before apply returns.
+ * NULL when bytes is above the group's reply limit. Thread: in apply. */
 void *tr_replies_reserve(struct tr_replies *replies, uint32_t index, uint32_t bytes);
 /** Sets the reply to command `index`. Returns 0 or TR_ETOOBIG. Thread: in apply. */
 int tr_replies_set(struct tr_replies *replies, uint32_t index, const void *data, uint32_t bytes);
-/** Room for the reply of a read. NULL when bytes is above the group's reply limit. Thread: in read. */
+/** Room for the reply of a read. NULL when bytes is above the group's reply limit. Thread: in read.
+ */
 void *tr_reply_reserve(struct tr_reply *reply, uint32_t bytes);
 /** Sets the reply of a read. Returns 0 or TR_ETOOBIG. Thread: in read. */
 int tr_reply_set(struct tr_reply *reply, const void *data, uint32_t bytes);
 /** Appends to a snapshot. Returns 0 or TR_EFULL (above snapshot_bytes_max). Thread: in snapshot. */
 int tr_writer_put(struct tr_writer *writer, const void *data, size_t bytes);
-/** Reads the next bytes of a snapshot, all or nothing. Returns 0 or TR_EPROTO (it is shorter). Thread: in restore. */
+/** Reads the next bytes of a snapshot, all or nothing. Returns 0 or TR_EPROTO (it is shorter).
+ * Thread: in restore. */
 int tr_reader_get(struct tr_reader *reader, void *data, size_t bytes);
-/** A view of the next bytes of a snapshot without copying; NULL when it is shorter. Thread: in restore. */
+/** A view of the next bytes of a snapshot without copying; NULL when it is shorter. Thread: in
+ * restore. */
 const void *tr_reader_view(struct tr_reader *reader, size_t bytes);
 /** Bytes not read yet. Thread: in restore. */
 size_t tr_reader_left(const struct tr_reader *reader);
 
-/* ------------------------------------------------------------------------------------------------ nodes */
+/* ------------------------------------------------------------------------------------------------
+ * nodes */
 
 enum tr_log_level { TR_LOG_ERROR = 0, TR_LOG_WARN = 1, TR_LOG_INFO = 2, TR_LOG_DEBUG = 3 };
 
-/** Called for each log line, from any of the library's threads, never on the poll path of a healthy cluster. */
+/** Called for each log line, from any of the library's threads, never on the poll path of a healthy
+ * cluster. */
 typedef void (*tr_log_fn)(void *context, enum tr_log_level level, const char *line);
 
 /** How a polling thread waits when there is nothing to do. */
 enum tr_idle {
-    TR_IDLE_AUTO = 0, /* spin when there is a CPU for every polling thread of the machine that we know of, else adapt: pause, yield, park */
+    TR_IDLE_AUTO = 0, /* spin when there is a CPU for every polling thread of the machine that we
+                         know of, else adapt: pause, yield, park */
     TR_IDLE_SPIN = 1,
     TR_IDLE_PAUSE = 2,
     TR_IDLE_YIELD = 3,
-    TR_IDLE_SLEEP = 4, /* spin a little, then sleep up to 50 us at a time: for machines that are shared */
+    TR_IDLE_SLEEP =
+        4, /* spin a little, then sleep up to 50 us at a time: for machines that are shared */
 };
 
-/** A member of the cluster and where it is reached, in the driver's syntax: "HOST:PORT" (udp), "shm:NAME". */
+/** A member of the cluster and where it is reached, in the driver's syntax: "HOST:PORT" (udp),
+ * "shm:NAME". */
 struct tr_peer {
     uint16_t node; /* 1 .. 65535 */
     const char *address;
@@ -118,46 +139,59 @@ struct tr_peer {
 
 struct tr_node_options {
     size_t struct_bytes;
-    const char *cluster; /* name of the cluster; nodes of other clusters are refused. Default "trireme" */
-    uint16_t node;       /* own id, one of the peers */
+    const char
+        *cluster;  /* name of the cluster; nodes of other clusters are refused. Default "trireme" */
+    uint16_t node; /* own id, one of the peers */
     const struct tr_peer *peers;
-    uint32_t peer_count;  /* own entry included */
-    const char *driver;   /* "shm", "udp", "loop", ...; default "udp" */
+    uint32_t peer_count;        /* own entry included */
+    const char *driver;         /* "shm", "udp", "loop", ...; default "udp" */
     const char *driver_options; /* "key=value,..."; see docs/configuration.md. May be NULL */
-    uint32_t lcore_count; /* polling threads; default 1 */
-    const int *lcore_cpus; /* CPU to pin each to, -1: not pinned; NULL: not pinned */
+    uint32_t lcore_count;       /* polling threads; default 1 */
+    const int *lcore_cpus;      /* CPU to pin each to, -1: not pinned; NULL: not pinned */
     enum tr_idle idle;
-    size_t arena_bytes;    /* 0: computed from the groups; the sum is printed at start */
+    size_t arena_bytes;         /* 0: computed from the groups; the sum is printed at start */
     uint32_t message_bytes_max; /* largest command and reply; default 1 MiB */
-    const char *counters;  /* name of the counters segment, "" for none; default "CLUSTER.NODE" */
-    uint64_t seed;         /* 0: taken from the system */
-    void *fabric;          /* loop driver: made by tr_fabric_create */
-    tr_log_fn log;         /* NULL: silent */
+    const char *counters; /* name of the counters segment, "" for none; default "CLUSTER.NODE" */
+    uint64_t seed;        /* 0: taken from the system */
+    void *fabric;         /* loop driver: made by tr_fabric_create */
+    tr_log_fn log;        /* NULL: silent */
     void *log_context;
     enum tr_log_level log_level;
 };
 
 /** Options with their defaults. */
-#define TR_NODE_OPTIONS_INIT \
-    { .struct_bytes = sizeof(struct tr_node_options), .cluster = "trireme", .driver = "udp", .lcore_count = 1, .log_level = TR_LOG_INFO }
+#define TR_NODE_OPTIONS_INIT                                                                   \
+    {                                                                                          \
+        .struct_bytes = sizeof(struct tr_node_options), .cluster = "trireme", .driver = "udp", \
+        .lcore_count = 1, .log_level = TR_LOG_INFO                                             \
+    }
 
-/** Opens a node: driver, memory, counters. `error` (may be NULL) gets a sentence when it fails. Thread: setup. Returns 0, TR_EINVAL, TR_ENOMEM, TR_EADDR, TR_EBUSY, TR_ENOTSUP, TR_EPERM. */
-int tr_node_open(const struct tr_node_options *options, struct tr_node **out, char *error, size_t error_bytes);
-/** Seals the memory and starts the polling threads. After it no group can be opened. Thread: setup. Returns 0, TR_ENOMEM, TR_EPERM. */
+/** Opens a node: driver, memory, counters. `error` (may be NULL) gets a sentence when it fails.
+ * Thread: setup. Returns 0, TR_EINVAL, TR_ENOMEM, TR_EADDR, TR_EBUSY, TR_ENOTSUP, TR_EPERM. */
+int tr_node_open(const struct tr_node_options *options, struct tr_node **out, char *error,
+                 size_t error_bytes);
+/** Seals the memory and starts the polling threads. After it no group can be opened. Thread: setup.
+ * Returns 0, TR_ENOMEM, TR_EPERM. */
 int tr_node_start(struct tr_node *node);
-/** Runs one cycle of every polling core on the calling thread, instead of tr_node_start. Returns the work done, 0 when idle. Always the same thread. */
+/** Runs one cycle of every polling core on the calling thread, instead of tr_node_start. Returns
+ * the work done, 0 when idle. Always the same thread. */
 uint32_t tr_poll(struct tr_node *node);
-/** Stops the threads, completes what is pending with TR_ECLOSED (outcome unknown), releases everything. Groups and sessions of the node are closed with it. Thread: the one that opened it. */
+/** Stops the threads, completes what is pending with TR_ECLOSED (outcome unknown), releases
+ * everything. Groups and sessions of the node are closed with it. Thread: the one that opened it.
+ */
 void tr_node_close(struct tr_node *node);
-/** Bytes that the node has taken for good: arena, shared memory, stacks of its threads. Thread: any. */
+/** Bytes that the node has taken for good: arena, shared memory, stacks of its threads. Thread:
+ * any. */
 size_t tr_node_memory_bytes(const struct tr_node *node);
 
-/** An in-process world for the loop driver: nodes of one process that share a fabric reach each other. Thread: any. */
+/** An in-process world for the loop driver: nodes of one process that share a fabric reach each
+ * other. Thread: any. */
 void *tr_fabric_create(void);
 /** Destroys a fabric after its nodes are closed. */
 void tr_fabric_destroy(void *fabric);
 
-/* ------------------------------------------------------------------------------------------------ groups */
+/* ------------------------------------------------------------------------------------------------
+ * groups */
 
 /** What a reply to a command promises. docs/protocol.md says what each survives. */
 enum tr_durability {
@@ -168,49 +202,65 @@ enum tr_durability {
 
 struct tr_group_options {
     size_t struct_bytes;
-    uint32_t group;              /* number of the group, the same on every node */
+    uint32_t group; /* number of the group, the same on every node */
     struct tr_state_machine machine;
     enum tr_durability durability;
-    const uint16_t *voters;      /* NULL: all peers vote (at most 9) */
+    const uint16_t *voters; /* NULL: all peers vote (at most 9) */
     uint32_t voter_count;
     uint32_t quorum_p1, quorum_p2; /* 0: majorities. quorum_p1 + quorum_p2 > voters */
-    uint32_t lcore;              /* polling core of the acceptor stage */
-    int32_t apply_lcore;         /* polling core of the apply stage; -1: the same core, run to completion */
-    uint32_t log_slots;          /* power of two; default 65536 */
-    uint64_t log_bytes;          /* default 64 MiB */
+    uint32_t lcore;                /* polling core of the acceptor stage */
+    int32_t apply_lcore; /* polling core of the apply stage; -1: the same core, run to completion */
+    uint32_t log_slots;  /* power of two; default 65536 */
+    uint64_t log_bytes;  /* default 64 MiB */
     uint32_t batch_commands_max; /* commands in one slot; 1: unbatched; default 64 */
     uint32_t sessions_max;       /* replicated sessions; default 1024 */
     uint64_t reply_cache_bytes;  /* replies kept for retries; default 16 MiB */
     uint32_t reply_bytes_max;    /* default: message_bytes_max of the node */
     uint64_t snapshot_bytes_max; /* default 64 MiB */
-    uint32_t lease_us;           /* 0: reads by read-index; else a leader lease of so many microseconds */
-    uint32_t clock_drift_ppm;    /* bound used by the lease; default 1000 */
+    uint32_t lease_us; /* 0: reads by read-index; else a leader lease of so many microseconds */
+    uint32_t clock_drift_ppm;     /* bound used by the lease; default 1000 */
     uint32_t election_timeout_us; /* 0: chosen by placement and printed */
     uint32_t heartbeat_us;        /* 0: a part of the election timeout */
-    const char *one_sided;       /* "auto" (where the driver can), "off"; default "auto" */
-    /** Told when this node learns of another leader (0: none known). From the polling thread; may be NULL. */
-    void (*on_leader)(void *context, struct tr_group *group, uint16_t leader, uint64_t ballot_round);
+    const char *one_sided;        /* "auto" (where the driver can), "off"; default "auto" */
+    /** Told when this node learns of another leader (0: none known). From the polling thread; may
+     * be NULL. */
+    void (*on_leader)(void *context, struct tr_group *group, uint16_t leader,
+                      uint64_t ballot_round);
     void *on_leader_context;
 };
 
-#define TR_GROUP_OPTIONS_INIT \
-    { .struct_bytes = sizeof(struct tr_group_options), .apply_lcore = -1, .log_slots = 65536, .log_bytes = 64u << 20, .batch_commands_max = 64, .sessions_max = 1024, \
-      .reply_cache_bytes = 16u << 20, .snapshot_bytes_max = 64u << 20, .clock_drift_ppm = 1000, .one_sided = "auto" }
+#define TR_GROUP_OPTIONS_INIT                                                                     \
+    {                                                                                             \
+        .struct_bytes = sizeof(struct tr_group_options), .apply_lcore = -1, .log_slots = 65536,   \
+        .log_bytes = 64u << 20, .batch_commands_max = 64, .sessions_max = 1024,                   \
+        .reply_cache_bytes = 16u << 20, .snapshot_bytes_max = 64u << 20, .clock_drift_ppm = 1000, \
+        .one_sided = "auto"                                                                       \
+    }
 
-/** Opens a group on this node. Thread: setup. Returns 0, TR_EINVAL (with the reason in `error`), TR_ENOMEM, TR_EEXIST, TR_ENOTSUP. */
-int tr_group_open(struct tr_node *node, const struct tr_group_options *options, struct tr_group **out, char *error, size_t error_bytes);
+/** Opens a group on this node. Thread: setup. Returns 0, TR_EINVAL (with the reason in `error`),
+ * TR_ENOMEM, TR_EEXIST, TR_ENOTSUP. */
+int tr_group_open(struct tr_node *node, const struct tr_group_options *options,
+                  struct tr_group **out, char *error, size_t error_bytes);
 
-enum tr_role { TR_ROLE_RECOVERING = 0, TR_ROLE_FOLLOWER = 1, TR_ROLE_CANDIDATE = 2, TR_ROLE_LEADER = 3, TR_ROLE_STOPPED = 4 };
+enum tr_role {
+    TR_ROLE_RECOVERING = 0,
+    TR_ROLE_FOLLOWER = 1,
+    TR_ROLE_CANDIDATE = 2,
+    TR_ROLE_LEADER = 3,
+    TR_ROLE_STOPPED = 4
+};
 
 struct tr_group_status {
     enum tr_role role;
     uint16_t leader; /* 0: none known */
     uint64_t ballot_round;
-    uint64_t slot_next, slot_commit, slot_apply, slot_snapshot, slot_first; /* log: slot_first <= ... */
+    uint64_t slot_next, slot_commit, slot_apply, slot_snapshot,
+        slot_first; /* log: slot_first <= ... */
     uint64_t elections, snapshots_made, snapshots_installed, log_wraps;
     uint32_t voters_reachable;
     uint32_t one_sided_peers; /* to which this leader replicates one-sided */
-    uint64_t digest;          /* of the state machine at slot_apply, when it has a digest function and the group was idle; else 0 */
+    uint64_t digest; /* of the state machine at slot_apply, when it has a digest function and the
+                        group was idle; else 0 */
 };
 
 /** A snapshot of the group's state, a few microseconds old. Thread: any. */
@@ -218,52 +268,72 @@ void tr_group_status(const struct tr_group *group, struct tr_group_status *out);
 /** Asks this node to stand for election now (tests, planned maintenance). Thread: any. */
 int tr_group_campaign(struct tr_group *group);
 
-/* ------------------------------------------------------------------------------------------------ sessions */
+/* ------------------------------------------------------------------------------------------------
+ * sessions */
 
 /** The end of one command or read. */
 struct tr_completion {
-    void *user;         /* as given to tr_submit or tr_read */
-    uint64_t sequence;  /* of the command within its session; 0 for reads */
-    uint64_t slot;      /* where it was applied, or the slot that the read saw */
-    int status;         /* 0; TR_EUNKNOWN: deadline or close, may or may not have been applied; TR_ESESSION: evicted; what `read` returned; ... */
+    void *user;        /* as given to tr_submit or tr_read */
+    uint64_t sequence; /* of the command within its session; 0 for reads */
+    uint64_t slot;     /* where it was applied, or the slot that the read saw */
+    int status; /* 0; TR_EUNKNOWN: deadline or close, may or may not have been applied; TR_ESESSION:
+                   evicted; what `read` returned; ... */
     uint32_t reply_bytes;
-    const void *reply;  /* valid until the next tr_session_poll of this session, or the return of on_complete */
-    uint64_t submitted_ns, completed_ns; /* CLOCK_MONOTONIC, when timestamps were asked for; else 0 */
+    const void *reply; /* valid until the next tr_session_poll of this session, or the return of
+                          on_complete */
+    uint64_t submitted_ns,
+        completed_ns; /* CLOCK_MONOTONIC, when timestamps were asked for; else 0 */
 };
 
 struct tr_session_options {
     size_t struct_bytes;
-    uint32_t window;        /* commands in flight at most; power of two; default 1024 */
-    uint32_t queue_bytes;   /* payload bytes in flight; default 4 MiB, at least twice message_bytes_max is used for large commands */
-    uint64_t deadline_us;   /* of each command from its submission; 0: none */
-    /** When set, completions are delivered by this call on the apply thread (inside tr_poll when you poll) and tr_session_poll returns none. */
+    uint32_t window;      /* commands in flight at most; power of two; default 1024 */
+    uint32_t queue_bytes; /* payload bytes in flight; default 4 MiB, at least twice
+                             message_bytes_max is used for large commands */
+    uint64_t deadline_us; /* of each command from its submission; 0: none */
+    /** When set, completions are delivered by this call on the apply thread (inside tr_poll when
+     * you poll) and tr_session_poll returns none. */
     void (*on_complete)(void *context, const struct tr_completion *completion);
     void *on_complete_context;
-    uint32_t timestamps;    /* 1: stamp completions */
+    uint32_t timestamps; /* 1: stamp completions */
 };
 
-#define TR_SESSION_OPTIONS_INIT \
-    { .struct_bytes = sizeof(struct tr_session_options), .window = 1024, .queue_bytes = 4u << 20 }
+#define TR_SESSION_OPTIONS_INIT                                                                    \
+    {                                                                                              \
+        .struct_bytes = sizeof(struct tr_session_options), .window = 1024, .queue_bytes = 4u << 20 \
+    }
 
-/** Opens a session on a group; it is registered through the log in the background, and commands may be submitted at once. Thread: any (it takes a lock, not on the poll path). Returns 0, TR_ENOMEM, TR_EFULL, TR_EINVAL. */
-int tr_session_open(struct tr_group *group, const struct tr_session_options *options, struct tr_session **out);
+/** Opens a session on a group; it is registered through the log in the background, and commands may
+ * be submitted at once. Thread: any (it takes a lock, not on the poll path). Returns 0, TR_ENOMEM,
+ * TR_EFULL, TR_EINVAL. */
+int tr_session_open(struct tr_group *group, const struct tr_session_options *options,
+                    struct tr_session **out);
 /** Closes it; what is pending is forgotten, and may still be applied. Thread: session. */
 void tr_session_close(struct tr_session *session);
 
-/** Submits a command; the bytes are copied before it returns. Thread: session. Returns 0, TR_AGAIN (window or queue full: poll), TR_ETOOBIG, TR_ESESSION, TR_ECLOSED. Cost: a copy and a release store. */
+/** Submits a command; the bytes are copied before it returns. Thread: session. Returns 0, TR_AGAIN
+ * (window or queue full: poll), TR_ETOOBIG, TR_ESESSION, TR_ECLOSED. Cost: a copy and a release
+ * store. */
 int tr_submit(struct tr_session *session, const void *data, uint32_t bytes, void *user);
-/** Room to build a command in place; tr_submit_commit sends it. NULL when tr_submit would return an error, which is stored in *status. Thread: session. */
+/** Room to build a command in place; tr_submit_commit sends it. NULL when tr_submit would return an
+ * error, which is stored in *status. Thread: session. */
 void *tr_submit_reserve(struct tr_session *session, uint32_t bytes, int *status);
-/** Sends what the last tr_submit_reserve gave room for, possibly less bytes of it. Thread: session. */
+/** Sends what the last tr_submit_reserve gave room for, possibly less bytes of it. Thread: session.
+ */
 void tr_submit_commit(struct tr_session *session, uint32_t bytes, void *user);
-/** Asks the state machine's read function for a linearizable answer: it sees every command of any session completed before this call and all earlier commands of this one. Thread: session. Returns as tr_submit. */
+/** Asks the state machine's read function for a linearizable answer: it sees every command of any
+ * session completed before this call and all earlier commands of this one. Thread: session. Returns
+ * as tr_submit. */
 int tr_read(struct tr_session *session, const void *query, uint32_t bytes, void *user);
 /** As tr_read, answered from this node's state as it is: may be stale. Thread: session. */
 int tr_read_local(struct tr_session *session, const void *query, uint32_t bytes, void *user);
-/** Takes completions: commands in the order of submission, reads in theirs. Returns how many. Thread: session. */
+/** Takes completions: commands in the order of submission, reads in theirs. Returns how many.
+ * Thread: session. */
 uint32_t tr_session_poll(struct tr_session *session, struct tr_completion *out, uint32_t max);
-/** As tr_session_poll, but waits up to timeout_us for the first. Thread: session; not inside a tr_poll loop. */
-uint32_t tr_session_wait(struct tr_session *session, struct tr_completion *out, uint32_t max, uint64_t timeout_us);
+/** As tr_session_poll, but waits up to timeout_us for the first. Thread: session; not inside a
+ * tr_poll loop. */
+uint32_t tr_session_wait(struct tr_session *session, struct tr_completion *out, uint32_t max,
+                         uint64_t timeout_us);
 /** Commands and reads in flight. Thread: session. */
 uint32_t tr_session_pending(const struct tr_session *session);
 

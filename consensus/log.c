@@ -1,0 +1,213 @@
+#include "consensus/log.h"
+
+#include "base/assert.h"
+#include "base/bytes.h"
+
+#include <string.h>
+
+static struct tr_record *at(const struct tr_log *log, uint64_t position)
+{
+    return (struct tr_record *)(void *)(log->arena + (position & (log->arena_bytes - 1)));
+}
+
+void tr_log_init(struct tr_log *log, struct tr_slot *slot, uint32_t slots, void *arena,
+                 uint64_t arena_bytes)
+{
+    tr_assert(tr_is_power_of_two(slots) && tr_is_power_of_two(arena_bytes));
+    memset(log, 0, sizeof(*log));
+    log->slot = slot;
+    log->slot_mask = slots - 1;
+    log->arena = arena;
+    log->arena_bytes = arena_bytes;
+    log->slot_first = 1;
+    log->pin = UINT64_MAX;
+}
+
+/* A PAD record tells the walk at the tail how far to jump. */
+static void pad(struct tr_log *log, uint64_t position, uint64_t bytes)
+{
+    struct tr_record *record = at(log, position);
+    memset(record, 0, sizeof(*record));
+    record->kind = TR_RECORD_PAD;
+    record->payload_bytes = (uint32_t)(bytes - sizeof(*record));
+}
+
+/* Whether the record at a position is the entry of its slot. */
+static struct tr_slot *live_at(const struct tr_log *log, uint64_t position)
+{
+    const struct tr_record *record = at(log, position);
+    struct tr_slot *s = record->kind == TR_RECORD_PAD ? NULL : tr_log_at(log, record->slot);
+    return s != NULL && s->position == position ? s : NULL;
+}
+
+static void forget(struct tr_log *log, uint64_t slot)
+{
+    for (; log->slot_first <= slot; log->slot_first++) {
+        log->slot[log->slot_first & log->slot_mask].state = TR_SLOT_EMPTY;
+    }
+}
+
+/* Moves the tail over one record that is not needed. Returns false when it is. */
+static bool recycle(struct tr_log *log)
+{
+    if (log->tail == log->head || log->tail >= log->pin) {
+        return false;
+    }
+    const struct tr_record *record = at(log, log->tail);
+    if (live_at(log, log->tail) != NULL) {
+        if (record->slot > log->slot_recyclable) {
+            return false;
+        }
+        forget(log, record->slot);
+    }
+    uint64_t lap = log->tail / log->arena_bytes;
+    log->tail += tr_record_bytes(record->payload_bytes);
+    log->wrap_count += log->tail / log->arena_bytes != lap;
+    return true;
+}
+
+struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes)
+{
+    uint64_t need = tr_record_bytes(payload_bytes);
+    uint64_t to_end = log->arena_bytes - (log->head & (log->arena_bytes - 1));
+    uint64_t skip = to_end < need ? to_end : 0;
+    while (tr_unlikely(log->head + skip + need - log->tail > log->arena_bytes)) {
+        if (!recycle(log)) {
+            return NULL;
+        }
+    }
+    if (tr_unlikely(skip != 0)) {
+        pad(log, log->head, skip);
+        log->head += skip;
+    }
+    log->room = log->head;
+    return at(log, log->room);
+}
+
+bool tr_log_fits(struct tr_log *log, uint64_t slot)
+{
+    uint64_t kept =
+        log->slot_recyclable + 1 > log->slot_first ? log->slot_recyclable + 1 : log->slot_first;
+    if (slot < log->slot_first || (slot > kept && slot - kept > log->slot_mask)) {
+        return false;
+    }
+    while (tr_unlikely(slot - log->slot_first > log->slot_mask)) {
+        /* Slots may be recycled past records that others precede in the arena: the tail skips what
+         * slot_first left behind. */
+        if (log->slot_first > log->slot_recyclable) {
+            return false;
+        }
+        struct tr_slot *s = tr_log_at(log, log->slot_first);
+        if (s != NULL && s->position >= log->pin) {
+            return false;
+        }
+        forget(log, log->slot_first);
+    }
+    return true;
+}
+
+struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
+                            enum tr_slot_state state)
+{
+    struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
+    tr_assert_hot(record == at(log, log->room) && record->slot - log->slot_first <= log->slot_mask);
+    s->ballot = record->ballot;
+    s->position = log->room;
+    s->bytes = tr_record_bytes(record->payload_bytes);
+    s->state = (uint8_t)state;
+    s->acked = 0;
+    log->head = log->room + s->bytes;
+    log->slot_last = record->slot > log->slot_last ? record->slot : log->slot_last;
+    return s;
+}
+
+static bool same_value(const struct tr_record *a, const struct tr_record *b)
+{
+    return a->payload_crc == b->payload_crc && a->payload_bytes == b->payload_bytes &&
+           a->kind == b->kind && memcmp(a + 1, b + 1, a->payload_bytes) == 0;
+}
+
+struct tr_slot *tr_log_put(struct tr_log *log, const struct tr_record *record,
+                           enum tr_slot_state state)
+{
+    if (tr_unlikely(!tr_log_fits(log, record->slot))) {
+        return NULL;
+    }
+    struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
+    if (tr_unlikely(s->state != TR_SLOT_EMPTY) && same_value(tr_log_record(log, s), record)) {
+        if (tr_ballot_less(s->ballot, record->ballot)) {
+            tr_log_restamp(log, s, record->ballot);
+        }
+        s->state = s->state > state ? s->state : (uint8_t)state;
+        return s;
+    }
+    if (tr_unlikely(s->state == TR_SLOT_CHOSEN)) {
+        return NULL; /* only a broken or lying peer has another value for it */
+    }
+    struct tr_record *room = tr_log_room(log, record->payload_bytes);
+    if (tr_unlikely(room == NULL)) {
+        return NULL;
+    }
+    memcpy(room, record, sizeof(*record) + record->payload_bytes);
+    if (room->generation != 0) {
+        room->generation = room->tag = 0;
+        room->position = 0;
+        tr_record_seal(room);
+    }
+    return tr_log_link(log, room, state);
+}
+
+void tr_log_restamp(struct tr_log *log, struct tr_slot *slot, struct tr_ballot ballot)
+{
+    struct tr_record *record = tr_log_record(log, slot);
+    slot->ballot = ballot;
+    slot->acked = 0;
+    record->ballot = ballot;
+    tr_record_seal(record);
+}
+
+void tr_log_truncate(struct tr_log *log, uint64_t slot)
+{
+    if (slot < log->slot_first) {
+        return;
+    }
+    if (slot - log->slot_first > log->slot_mask) {
+        for (uint64_t i = 0; i <= log->slot_mask; i++) {
+            log->slot[i].state = TR_SLOT_EMPTY;
+        }
+        log->slot_first = slot + 1;
+    }
+    forget(log, slot);
+    log->slot_recyclable = slot > log->slot_recyclable ? slot : log->slot_recyclable;
+    log->slot_last = slot > log->slot_last ? slot : log->slot_last;
+}
+
+uint64_t tr_log_compact(struct tr_log *log)
+{
+    if (log->pin != UINT64_MAX) {
+        return 0;
+    }
+    uint64_t to = log->tail;
+    uint64_t from = log->tail;
+    while (from < log->head) {
+        const struct tr_record *record = at(log, from);
+        uint64_t bytes = tr_record_bytes(record->payload_bytes);
+        struct tr_slot *s = live_at(log, from);
+        if (s != NULL) {
+            uint64_t to_end = log->arena_bytes - (to & (log->arena_bytes - 1));
+            if (to_end < bytes && from != to) {
+                /* Never overtakes `from`: a record does not cross the end, so `from` is past it
+                 * here. */
+                pad(log, to, to_end);
+                to += to_end;
+            }
+            memmove(at(log, to), record, bytes);
+            s->position = to;
+            to += bytes;
+        }
+        from += bytes;
+    }
+    uint64_t won = log->head - to;
+    log->head = to;
+    return won;
+}

@@ -1,0 +1,109 @@
+/*
+ * The log: a table of slots over an arena of records.
+ *
+ * Slot s lives at table index s modulo the number of slots; its record lies in the arena, a ring of
+ * bytes addressed by ever-growing positions. Records are appended at the head in the order of
+ * acceptance and never moved while anyone may look at them; the tail is recycled lazily, when room
+ * is wanted, over whatever is no longer needed: slots up to slot_recyclable (applied and
+ * snapshotted here; nobody else is waited for), records that a higher ballot replaced, and padding.
+ *
+ * Invariants: slot_first <= any slot present < slot_first + slots; tail <= position of any live
+ * record < head <= tail + arena_bytes; a record does not cross the arena's end. The log is written
+ * by its own replica alone (rule: an accepted value never passes through a torn state).
+ */
+#ifndef TR_CONSENSUS_LOG_H
+#define TR_CONSENSUS_LOG_H
+
+#include "consensus/record.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum tr_slot_state { TR_SLOT_EMPTY = 0, TR_SLOT_ACCEPTED = 1, TR_SLOT_CHOSEN = 2 };
+
+struct tr_slot {
+    struct tr_ballot ballot; /* accepted at */
+    uint64_t position;       /* of its record in the arena */
+    uint32_t bytes;          /* of its record */
+    uint8_t state;           /* enum tr_slot_state */
+    uint8_t reserved;
+    uint16_t acked; /* leader: members known to hold it at this leader's ballot, beyond their
+                       cumulative acknowledgement */
+};
+
+struct tr_log {
+    struct tr_slot *slot;
+    uint8_t *arena;
+    uint64_t slot_mask;
+    uint64_t arena_bytes; /* power of two */
+    uint64_t head, tail;  /* positions */
+    uint64_t slot_first;  /* lowest slot that may be present */
+    uint64_t slot_last;   /* highest slot that was ever present */
+    uint64_t slot_recyclable;
+    uint64_t pin;  /* records from this position on must not go (rule 7) */
+    uint64_t room; /* position that tr_log_room last gave; the head when none is out */
+    uint64_t wrap_count;
+};
+
+/** An empty log over a table of `slots` (zeroed) and an arena. */
+void tr_log_init(struct tr_log *log, struct tr_slot *slot, uint32_t slots, void *arena,
+                 uint64_t arena_bytes);
+
+/** Room for a record of `payload_bytes` at the head, recycling what may go. NULL: no room until
+ * more is recyclable. The room is lost to the next call of tr_log_room or tr_log_put. */
+struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes);
+
+/** Makes the record in the room (payload in place, header complete and sealed) the entry of its
+ * slot. The slot must fit the table (tr_log_fits). Returns the slot. */
+struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
+                            enum tr_slot_state state);
+
+/** Whether a slot is, or can be made, part of the table by recycling. */
+bool tr_log_fits(struct tr_log *log, uint64_t slot);
+
+/**
+ * Stores a copy of a valid record as the entry of its slot, with the fields of a ring cleared. An
+ * entry of the same value only takes the higher ballot. Returns the slot, or NULL when there is no
+ * room (or another value is chosen already). Requires: the entry present, if any, has a lower
+ * ballot or the same value.
+ */
+struct tr_slot *tr_log_put(struct tr_log *log, const struct tr_record *record,
+                           enum tr_slot_state state);
+
+/** Gives the entry of a slot another ballot: its re-proposal by a new leader. */
+void tr_log_restamp(struct tr_log *log, struct tr_slot *slot, struct tr_ballot ballot);
+
+/** Forgets every slot up to and with `slot`, needed or not: a snapshot stands for them. */
+void tr_log_truncate(struct tr_log *log, uint64_t slot);
+
+/** Closes the holes that replaced records left, so that the tail can go on; nobody may hold a
+ * pointer into the log. Returns bytes won. Cost: up to a copy of the arena. */
+uint64_t tr_log_compact(struct tr_log *log);
+
+/** The entry of a slot, or NULL when it is absent. */
+static inline struct tr_slot *tr_log_at(const struct tr_log *log, uint64_t slot)
+{
+    struct tr_slot *s = &log->slot[slot & log->slot_mask];
+    if (slot - log->slot_first > log->slot_mask || s->state == TR_SLOT_EMPTY) {
+        return NULL;
+    }
+    return s;
+}
+
+/** The record of an entry. */
+static inline struct tr_record *tr_log_record(const struct tr_log *log, const struct tr_slot *slot)
+{
+    return (struct tr_record *)(void *)(log->arena + (slot->position & (log->arena_bytes - 1)));
+}
+
+/** Bytes between the oldest record kept and the head. */
+static inline uint64_t tr_log_used_bytes(const struct tr_log *log)
+{
+    return log->head - log->tail;
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif
