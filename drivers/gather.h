@@ -27,7 +27,8 @@ static inline void tr_gather_copy(void *dst, const struct tr_segment *segment,
 {
     unsigned char *to = (unsigned char *)dst;
     for (uint32_t i = 0; i < segment_count; i++) {
-        memcpy(to, segment[i].data, segment[i].bytes);
+        if (segment[i].bytes != 0) /* an empty one may have no address */
+            memcpy(to, segment[i].data, segment[i].bytes);
         to += segment[i].bytes;
     }
 }

@@ -321,10 +321,9 @@ static void index_peers(struct tr_port *port)
             at = (at + 1) & port->table_mask;
         port->by_node[at] = (uint16_t)lane;
     }
-    /* What waits in the slots was found by the old tables. */
-    for (uint32_t i = port->rx_slot; i < port->rx_count; i++) {
-        struct tr_udp_key key = tr_udp_key(&port->rx_from[i].from);
-        port->rx_from[i].lane = tr_udp_lane_of(port, &key);
+    if (port->rx_is_found) { /* found by the old tables */
+        struct tr_udp_key key = tr_udp_key(&port->rx_from[port->rx_slot].from);
+        port->rx_from[port->rx_slot].lane = tr_udp_lane_of(port, &key);
     }
 }
 
@@ -343,7 +342,6 @@ static int udp_peer_add(struct tr_port *port, tr_node_id peer, const char *addre
 {
     struct udp_lane *lane = NULL;
     struct tr_udp_address to;
-    struct tr_udp_key key;
     int result;
     if (peer == 0)
         return TR_EINVAL;
@@ -354,9 +352,8 @@ static int udp_peer_add(struct tr_port *port, tr_node_id peer, const char *addre
     result = tr_udp_resolve(address, port->queue_index, &port->address, &to, NULL, 0);
     if (result != TR_OK)
         return result;
-    key = tr_udp_key(&to);
-    if ((uint16_t)key.word[2] == 0)
-        return TR_EADDR; /* port 0 */
+    if (to.v4.sin_port == 0) /* at the same place in both families */
+        return TR_EADDR;
     for (uint32_t i = 1; i <= port->peers_max && lane == NULL; i++)
         lane = port->lanes[i].peer == 0 ? &port->lanes[i] : NULL;
     tr_assert(lane != NULL);
@@ -364,7 +361,7 @@ static int udp_peer_add(struct tr_port *port, tr_node_id peer, const char *addre
     if (result != TR_OK)
         return result;
     lane->address = to;
-    lane->key = key;
+    lane->key = tr_udp_key(&to);
     lane->peer = peer;
     lane->added = ++port->added;
     lane->is_heard = false;

@@ -116,23 +116,6 @@ int tr_udp_resolve(const char *text, uint32_t port_offset, const struct tr_udp_a
     return TR_OK;
 }
 
-struct tr_udp_key tr_udp_key(const struct tr_udp_address *address)
-{
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    struct tr_udp_key key;
-    uint8_t host[16];
-    if (address->any.sa_family == AF_INET) {
-        memcpy(host, mapped, sizeof(mapped));
-        memcpy(host + 12, &address->v4.sin_addr, 4);
-        key.word[2] = address->v4.sin_port;
-    } else {
-        memcpy(host, &address->v6.sin6_addr, 16);
-        key.word[2] = address->v6.sin6_port | (uint64_t)address->v6.sin6_scope_id << 16;
-    }
-    memcpy(key.word, host, sizeof(host));
-    return key;
-}
-
 uint32_t tr_udp_payload_max(const struct tr_udp_address *to)
 {
     bool is_v4 = to->any.sa_family == AF_INET;

@@ -6,6 +6,7 @@
 #include "base/types.h"
 
 #include <netinet/in.h>
+#include <string.h>
 #include <sys/socket.h>
 
 TR_BEGIN_C
@@ -33,7 +34,17 @@ int tr_udp_resolve(const char *text, uint32_t port_offset, const struct tr_udp_a
                    struct tr_udp_address *out, char *error, size_t error_bytes);
 
 /* The key of an address that the kernel or tr_udp_resolve filled in. */
-struct tr_udp_key tr_udp_key(const struct tr_udp_address *address);
+static inline struct tr_udp_key tr_udp_key(const struct tr_udp_address *address)
+{
+    struct tr_udp_key key = {{0, 0, 0}};
+    if (tr_likely(address->any.sa_family == AF_INET)) {
+        memcpy(&key.word[0], &address->v4, 8); /* family, port, host; the rest is padding */
+    } else {
+        key.word[0] = address->v6.sin6_port | (uint64_t)address->v6.sin6_scope_id << 32;
+        memcpy(&key.word[1], &address->v6.sin6_addr, 16);
+    }
+    return key;
+}
 
 /* Payload bytes of a datagram that reaches the address unfragmented, as far as the kernel knows
  * now. */
@@ -51,7 +62,7 @@ static inline bool tr_udp_key_equal(const struct tr_udp_key *a, const struct tr_
     return ((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1]) | (a->word[2] ^ b->word[2])) == 0;
 }
 
-/* Mixes a key into 64 bits. Source: the finalizer of MurmurHash3. */
+/* A key in 64 bits, well mixed. Source: the finalizer of MurmurHash3. */
 static inline uint64_t tr_udp_key_hash(const struct tr_udp_key *key)
 {
     uint64_t x = key->word[0] ^ (key->word[1] * UINT64_C(0x9e3779b97f4a7c15)) ^

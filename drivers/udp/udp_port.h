@@ -39,10 +39,10 @@ TR_BEGIN_C
 /* Bytes of one UDP_SEGMENT send: what an IP packet carries, less headers. */
 #define UDP_SEND_BYTES_MAX 65400
 
-/* tx_burst pushes by itself when it has gathered so much, so that receivers do not wait for the end
- * of a long poll cycle. */
+/* tx_burst pushes by itself when it has gathered so many datagrams, or so many bytes to one peer,
+ * so that receivers do not wait for the end of a long poll cycle. */
 #define UDP_PUSH_SENDS 64
-#define UDP_PUSH_BYTES (256u << 10)
+#define UDP_PUSH_BYTES (128u << 10)
 
 /* What one rx_burst or tx_burst moves. */
 #define UDP_BURST_MAX 256
@@ -55,32 +55,32 @@ struct udp_extra {
     bool gso, gro;
 };
 
-/* A peer, or in lane 0 everybody else: where messages to it gather, and where its own come
- * together. */
-struct udp_lane {
-    struct tr_udp_address address; /* lane 0: that of the last send */
-    struct tr_udp_key key;
-    tr_node_id peer; /* 0: the lane is free (and in lane 0) */
-    bool gso;        /* datagrams of equal size may leave as one */
-    bool is_heard;   /* a datagram of it has come: it is up, and that was or will be told */
-    bool is_told;
-    uint64_t added; /* orders the peers by age: of two at one address, the younger is there now */
-    uint32_t datagram_bytes;
-    uint32_t staged_bytes; /* of the staging below that is taken */
-    uint32_t open_room; /* bytes that the last datagram gathered can still take; 0: begin another */
-    uint32_t open_send; /* the send that it belongs to, 1 + index; 0: none */
-    uint8_t *staging;
-    struct tr_reassembly reassembly;
-};
-
 /* A send being gathered: a datagram, or several of one size that the kernel cuts apart (gso). */
 struct udp_send {
+    struct iovec piece;
     uint32_t lane;
     uint32_t messages;
-    uint32_t segment_bytes;   /* of each datagram but the last */
+    uint32_t segment_bytes;   /* of each datagram but the last, once there are two */
     uint32_t segment_count;   /* 1: no gso */
-    uint32_t last_bytes;      /* of the last datagram */
     struct tr_udp_address to; /* lane 0 only */
+};
+
+/* A peer, or in lane 0 everybody else: where messages to it gather, and where its own come
+ * together. What a small message needs comes first. */
+struct udp_lane {
+    uint8_t *staging;
+    struct udp_send *open; /* the send whose last datagram can still grow; NULL: begin another */
+    uint32_t open_room;    /* bytes that this datagram can still take; 0 without one */
+    uint32_t staged_bytes; /* of the staging that is taken */
+    tr_node_id peer;       /* 0: the lane is free (and in lane 0) */
+    bool gso;              /* datagrams of equal size may leave as one send */
+    bool is_heard;         /* a datagram of it has come: it is up */
+    bool is_told;          /* and that was told */
+    uint32_t datagram_bytes;
+    struct tr_udp_key key;
+    struct tr_udp_address address; /* lane 0: that of the last send */
+    uint64_t added; /* orders the peers by age: of two at one address, the younger is there now */
+    struct tr_reassembly reassembly;
 };
 
 /* The control message that asks for UDP_SEGMENT. */
@@ -99,6 +99,7 @@ struct tr_port {
     struct tr_port_head head;
     int fd;
     bool rx_expects_burst; /* the last receive brought something */
+    bool rx_is_found;      /* the sender of the first slot is known */
     bool tx_blocked;       /* the kernel had no room at the last push */
     uint32_t queue_index;
     uint32_t message_bytes_max;
@@ -122,10 +123,8 @@ struct tr_port {
 
     /* Sending: sends [tx_head, tx_count) wait to be pushed. */
     uint32_t tx_head, tx_count, tx_max;
-    uint32_t tx_staged_bytes;
     struct udp_send *sends;
     struct mmsghdr *tx_headers;
-    struct iovec *tx_pieces;
     union udp_control *tx_controls;
 
     /* Peers: lanes 1 .. peers_max; open addressing by address and by node, an entry is a lane, 0

@@ -34,44 +34,12 @@ int tr_udp_rx_init(struct tr_port *port)
 static int receive_one(struct tr_port *port)
 {
     struct mmsghdr *first = &port->rx_headers[0];
-    socklen_t bytes = sizeof(struct sockaddr_in6);
-    ssize_t got =
-        recvfrom(port->fd, port->rx_bytes, UDP_RX_BYTES, 0, first->msg_hdr.msg_name, &bytes);
+    ssize_t got = recvfrom(port->fd, port->rx_bytes, UDP_RX_BYTES, 0, first->msg_hdr.msg_name,
+                           &first->msg_hdr.msg_namelen);
     if (got < 0)
         return -1;
     first->msg_len = (unsigned)got;
-    first->msg_hdr.msg_namelen = bytes;
     return 1;
-}
-
-/* Notes the first datagram of a peer: an event is due. */
-static void hear(struct tr_port *port, struct udp_lane *lane)
-{
-    if (tr_likely(lane->is_heard) || lane->peer == 0)
-        return;
-    lane->is_heard = true;
-    port->untold_count++;
-}
-
-/* Finds whose the datagrams are, and makes the headers ready for the next call. */
-static void find_senders(struct tr_port *port, uint32_t count)
-{
-    struct tr_udp_key last = {{0, 0, 0}};
-    uint32_t lane = 0;
-    for (uint32_t i = 0; i < count; i++) {
-        struct msghdr *header = &port->rx_headers[i].msg_hdr;
-        struct udp_slot *slot = &port->rx_from[i];
-        struct tr_udp_key key;
-        slot->from.bytes = header->msg_namelen;
-        header->msg_namelen = sizeof(struct sockaddr_in6);
-        key = tr_udp_key(&slot->from);
-        if (!tr_udp_key_equal(&key, &last)) {
-            lane = tr_udp_lane_of(port, &key);
-            last = key;
-            hear(port, &port->lanes[lane]);
-        }
-        slot->lane = lane;
-    }
 }
 
 /* Fills the slots by one system call. After a call that brought nothing, one datagram is the
@@ -83,21 +51,36 @@ static bool receive(struct tr_port *port)
                   ? recvmmsg(port->fd, port->rx_headers, port->rx_slots, MSG_DONTWAIT, NULL)
                   : receive_one(port);
     port->stats.syscalls++;
-    port->rx_slot = 0;
-    port->rx_at = 0;
+    port->rx_expects_burst = got > 0;
     if (got <= 0) {
         /* An ICMP message about an earlier datagram may surface here; it is no error of this port.
          */
         if (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
             port->stats.tx_errors++;
-        port->rx_expects_burst = false;
-        port->rx_count = 0;
         return false;
     }
-    port->rx_expects_burst = true;
+    port->rx_slot = 0;
     port->rx_count = (uint32_t)got;
-    find_senders(port, port->rx_count);
     return true;
+}
+
+/* Finds whose the first datagram is, and makes its header ready for the next receive. */
+static void find_sender(struct tr_port *port)
+{
+    struct udp_slot *slot = &port->rx_from[port->rx_slot];
+    struct msghdr *header = &port->rx_headers[port->rx_slot].msg_hdr;
+    struct udp_lane *lane;
+    struct tr_udp_key key;
+    port->rx_is_found = true;
+    slot->from.bytes = header->msg_namelen;
+    header->msg_namelen = sizeof(struct sockaddr_in6);
+    key = tr_udp_key(&slot->from);
+    slot->lane = tr_udp_lane_of(port, &key);
+    lane = &port->lanes[slot->lane];
+    if (tr_unlikely(!lane->is_heard) && slot->lane != 0) { /* its first: an event is due */
+        lane->is_heard = true;
+        port->untold_count++;
+    }
 }
 
 static void release_messages(struct tr_port *port)
@@ -123,61 +106,82 @@ static enum tr_reassembly_result add_piece(struct tr_port *port, const struct ud
     return result;
 }
 
-static void hand_up(struct tr_port *port, struct tr_span message, struct tr_rx *out)
+/* Gives the message of a piece up if that completes it. Returns whether to go on: false when every
+ * buffer for large messages of this sender is handed up. */
+static bool hand_up_piece(struct tr_port *port, const struct tr_frame *piece, struct tr_rx *out,
+                          uint32_t *count)
 {
-    const struct udp_slot *slot = &port->rx_from[port->rx_slot];
-    out->data = message.data;
-    out->bytes = message.bytes;
-    out->peer = port->lanes[slot->lane].peer;
-    out->source = port->rx_slot;
-    port->stats.rx_messages++;
-    port->stats.rx_bytes += message.bytes;
-    port->stats.rx_unknown += slot->lane == 0;
+    struct tr_span message;
+    switch (add_piece(port, &port->rx_from[port->rx_slot], piece, &message)) {
+    case TR_PIECE_COMPLETES:
+        out[*count].data = message.data;
+        out[*count].bytes = message.bytes;
+        ++*count;
+        return true;
+    case TR_PIECE_WAITS:
+        return false;
+    case TR_PIECE_TAKEN:
+    case TR_PIECE_DUPLICATE:
+    case TR_PIECE_REFUSED:
+        return true;
+    }
+    tr_unreachable();
 }
 
-static void next_slot(struct tr_port *port)
+/* Hands up what lies in the first slot, max messages at most. Returns how many; the slot is done
+ * with when *at has reached its end. */
+static uint32_t hand_up_slot(struct tr_port *port, uint32_t bytes, uint32_t *at, struct tr_rx *out,
+                             uint32_t max)
 {
-    port->rx_slot++;
-    port->rx_at = 0;
+    const uint8_t *datagram = port->rx_bytes + (size_t)port->rx_slot * UDP_RX_STRIDE;
+    uint32_t count = 0;
+    while (count < max && *at < bytes) {
+        uint32_t here = *at;
+        struct tr_frame frame;
+        enum tr_frame_kind kind = tr_frame_next(datagram, bytes, at, &frame);
+        if (tr_likely(kind == TR_FRAME_IS_WHOLE && frame.bytes <= port->message_bytes_max)) {
+            out[count].data = frame.data;
+            out[count].bytes = frame.bytes;
+            count++;
+        } else if (kind == TR_FRAME_IS_PIECE) {
+            if (!hand_up_piece(port, &frame, out, &count)) {
+                *at = here;
+                break;
+            }
+        } else {
+            port->stats.rx_malformed++;
+            if (kind == TR_FRAME_IS_BAD)
+                *at = bytes;
+        }
+    }
+    return count;
 }
 
-/* Hands up what lies in the slots until there are max messages, or no more, or every buffer for
- * large messages of a peer is handed up. */
-static uint32_t hand_up_frames(struct tr_port *port, struct tr_rx *out, uint32_t max)
+/* Hands up what lies in the slots until there are max messages or no more. */
+static uint32_t hand_up(struct tr_port *port, struct tr_rx *out, uint32_t max)
 {
     uint32_t count = 0;
     while (count < max && port->rx_slot < port->rx_count) {
-        const uint8_t *datagram = port->rx_pieces[port->rx_slot].iov_base;
         uint32_t bytes = port->rx_headers[port->rx_slot].msg_len;
-        uint32_t at = port->rx_at;
-        struct tr_frame frame;
-        struct tr_span message;
-        enum tr_reassembly_result result;
-        switch (tr_frame_next(datagram, bytes, &port->rx_at, &frame)) {
-        case TR_FRAME_IS_WHOLE:
-            if (tr_likely(frame.bytes <= port->message_bytes_max))
-                hand_up(port, tr_span_of(frame.data, frame.bytes), &out[count++]);
-            else
-                port->stats.rx_malformed++;
-            break;
-        case TR_FRAME_IS_PIECE:
-            result = add_piece(port, &port->rx_from[port->rx_slot], &frame, &message);
-            if (result == TR_PIECE_COMPLETES)
-                hand_up(port, message, &out[count++]);
-            if (result == TR_PIECE_WAITS) {
-                port->rx_at = at;
-                return count;
-            }
-            break;
-        case TR_FRAME_IS_END:
+        uint32_t lane, more;
+        if (!port->rx_is_found) {
+            find_sender(port);
             port->stats.rx_malformed += bytes == 0;
-            next_slot(port);
-            break;
-        case TR_FRAME_IS_BAD:
-            port->stats.rx_malformed++;
-            next_slot(port);
-            break;
         }
+        lane = port->rx_from[port->rx_slot].lane;
+        more = hand_up_slot(port, bytes, &port->rx_at, out + count, max - count);
+        for (uint32_t i = 0; i < more; i++, count++) {
+            out[count].peer = port->lanes[lane].peer;
+            out[count].source = port->rx_slot;
+            port->stats.rx_bytes += out[count].bytes;
+        }
+        port->stats.rx_messages += more;
+        port->stats.rx_unknown += lane == 0 ? more : 0;
+        if (port->rx_at < bytes)
+            break; /* max is reached, or a large message waits for the next burst */
+        port->rx_slot++;
+        port->rx_at = 0;
+        port->rx_is_found = false;
     }
     return count;
 }
@@ -188,8 +192,8 @@ uint32_t tr_udp_rx_burst(struct tr_port *port, struct tr_rx *out, uint32_t max)
     max = tr_min_u32(max, UDP_BURST_MAX);
     release_messages(port);
     if (port->rx_slot < port->rx_count)
-        count = hand_up_frames(port, out, max);
+        count = hand_up(port, out, max);
     if (count == 0 && max > 0 && receive(port))
-        count = hand_up_frames(port, out, max);
+        count = hand_up(port, out, max);
     return count;
 }
