@@ -13,9 +13,8 @@
  *    acquires it.
  *  - (C) a port releases its place's epoch when it opens and closes; those who have it as a peer
  *    acquire it.
- *  - (D) a writer stores its bytes, issues a full fence and reads the ring's fence word; the owner
- *    sets the word, issues a full fence and reads the ring: either the owner finds the bytes, or
- * the writer finds the fence and does not count them.
+ *  - (D) the fence word of a ring (drivers/fence.h): either the owner finds the bytes of a write,
+ *    or the writer finds the ring closed and does not count it.
  *  - (E) who adds a channel to a place releases the place's channel_count; the place's port
  *    acquires it.
  * Everything else (open, close, peers, rings) is done under the fabric's lock. */
@@ -25,6 +24,7 @@
 #include "base/assert.h"
 #include "base/atomic.h"
 #include "base/bytes.h"
+#include "drivers/fence.h"
 #include "drivers/gather.h"
 #include "drivers/loop/loop.h"
 
@@ -137,9 +137,8 @@ static inline struct peer *tr_loop_find_peer(const struct tr_port *port, tr_node
     return NULL;
 }
 
-/* fabric.c; under the fabric's lock. */
-
-/* Finds the place of an address, or makes it. Returns: TR_OK, TR_EADDR, TR_EFULL. */
+/* Finds the place of an address, or makes it. Returns: TR_OK, TR_EADDR, TR_EFULL.
+ * Thread: under the fabric's lock, as all of fabric.c. */
 int tr_loop_find_place(struct tr_loop_fabric *fabric, const char *address, uint32_t queue,
                        uint32_t *out);
 
@@ -149,8 +148,7 @@ struct channel *tr_loop_find_channel(struct tr_loop_fabric *fabric, uint32_t fro
 /* Finds the channel between two places, or makes it. Returns: NULL when the memory is spent. */
 struct channel *tr_loop_join(struct tr_loop_fabric *fabric, uint32_t from, uint32_t to);
 
-/* ring.c: operations of the driver. */
-
+/* ring.c: operations of the driver, as drivers/driver.h says. Thread: the port's owner. */
 int tr_loop_ring_create(struct tr_port *port, const struct tr_ring_options *options,
                         struct tr_ring_info *out);
 int tr_loop_ring_grant(struct tr_port *port, uint32_t handle, uint64_t generation,

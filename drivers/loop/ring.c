@@ -75,11 +75,9 @@ void tr_loop_rings_close(struct tr_port *port)
         if (ring->users == 0 || ring->place != port->place_index ||
             ring->epoch != port->place->epoch)
             continue;
-        tr_store_relaxed(&ring->fence,
-                         UINT64_C(0)); /* (D): for ever, the epoch does not come back */
+        tr_fence_word_close(&ring->fence); /* (D): for ever, the epoch does not come back */
         ring->users--;
     }
-    tr_fence_full(); /* (D) */
     for (uint32_t i = 0; i < REMOTES_MAX; i++) {
         if (port->remote[i].ring != NULL)
             port->remote[i].ring->users--;
@@ -106,7 +104,7 @@ int tr_loop_ring_grant(struct tr_port *port, uint32_t handle, uint64_t generatio
          i += 8) /* a fenced writer may still be storing: by words */
         tr_write_relaxed_8(ring->memory + i, &zero, 8);
     tr_store_relaxed(&ring->consumed, UINT64_C(0));
-    tr_store_release(&ring->fence, generation);
+    tr_fence_word_open(&ring->fence, generation);
     struct token token = {.magic = TOKEN_MAGIC,
                           .place = port->place_index,
                           .epoch = ring->epoch,
@@ -119,9 +117,7 @@ int tr_loop_ring_grant(struct tr_port *port, uint32_t handle, uint64_t generatio
 
 int tr_loop_fence_start(struct tr_port *port, uint32_t handle)
 {
-    tr_store_relaxed(&local_ring(port, handle)->fence,
-                     UINT64_C(0)); /* (D), meets tr_loop_write_post */
-    tr_fence_full();               /* (D) */
+    tr_fence_word_close(&local_ring(port, handle)->fence); /* (D), meets tr_loop_write_post */
     return TR_OK;
 }
 
@@ -191,8 +187,8 @@ int tr_loop_write_post(struct tr_port *port, uint32_t handle, uint32_t offset,
     if (remote->peer->writes_open == WRITES_MAX)
         return TR_AGAIN;
     tr_gather_write_relaxed_8(ring->memory + offset, segment, segment_count);
-    tr_fence_full(); /* (D), meets tr_loop_fence_start */
-    bool counts = tr_load_relaxed(&ring->fence) == remote->generation; /* (D) */
+    tr_fence_word_settle(); /* (D), meets tr_loop_fence_start */
+    bool counts = tr_fence_word_counts(&ring->fence, remote->generation);
     struct tr_write_completion *done =
         &port->completion[port->completion_tail++ & port->completion_mask];
     done->peer = remote->peer->id;
