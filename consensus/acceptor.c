@@ -359,6 +359,7 @@ void tr_recv_prepare(struct tr_replica *r, uint8_t from, const struct tr_message
         return;
     }
     if (tr_ballot_equal(p->ballot, r->promised)) {
+        tr_election_wait(r);
         r->promise_from = p->slot_from;
         if (tr_ballot_none(r->fencing) || TR_CANARY(r->canary, PROMISE_BEFORE_FENCED)) {
             promise_page(r, from,
@@ -374,6 +375,7 @@ void tr_recv_prepare(struct tr_replica *r, uint8_t from, const struct tr_message
         return; /* withheld before the fence (rule 16) */
     }
     tr_acceptor_promise(r, p->ballot);
+    tr_election_wait(r);
     r->promise_from = p->slot_from;
 }
 

@@ -33,6 +33,11 @@ void tr_election_defer(struct tr_replica *r)
     }
 }
 
+void tr_election_wait(struct tr_replica *r)
+{
+    arm(r, r->config.election_timeout_ns);
+}
+
 void tr_election_suspect(struct tr_replica *r)
 {
     arm(r, 0);
@@ -97,7 +102,7 @@ static void candidate(struct tr_replica *r)
     tr_trace(r, TR_TRACE_CANDIDATE, r->self, 0, r->ballot.round, r->slot_commit);
     for (uint8_t i = 0; i < r->member_count; i++) {
         struct tr_peer *p = &r->peer[i];
-        p->promised = p->promising = false;
+        p->promised = false;
         p->page_next = r->slot_commit + 1;
         p->page_commit = 0;
         p->grant.generation = 0;
@@ -394,7 +399,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
     if (!adopt_page(r, from, m)) {
         return;
     }
-    peer->promising = true;
+    tr_election_wait(r);
     peer->page_next = p->slot_last + 1;
     peer->page_commit = p->slot_commit > peer->page_commit ? p->slot_commit : peer->page_commit;
     peer->grant = p->grant;

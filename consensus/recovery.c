@@ -60,7 +60,7 @@ bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation)
     tr_trace(r, TR_TRACE_VECTOR, member, 0, incarnation, r->vector_hash);
     /* What the forgotten incarnation acknowledged, promised or granted counts no more. */
     if (!TR_CANARY(r->canary, OLD_INCARNATION_COUNTS)) {
-        p->prevoted = p->promised = p->promising = false;
+        p->prevoted = p->promised = false;
         p->page_next = r->slot_commit + 1;
         p->page_commit = 0;
         tr_proposer_reset_peer(r, member);
@@ -423,6 +423,7 @@ void tr_recovery_proceed(struct tr_replica *r)
 static void recovered_join(struct tr_replica *r, uint8_t from, const struct tr_recovered *a)
 {
     struct tr_peer *p = &r->peer[from];
+    r->recover_started_ns = r->now_ns;
     p->recovered_joined = true;
     p->recovered_end = a->slot_end;
     p->recovered_commit = a->slot_commit;
@@ -467,6 +468,7 @@ static void recovered_page(struct tr_replica *r, uint8_t from, const struct tr_m
             a->slot_commit > p->recovered_commit ? a->slot_commit : p->recovered_commit;
         r->pending |= TR_PENDING_COMMIT;
     }
+    r->recover_started_ns = r->now_ns;
     p->recovered_next = a->slot_last + 1;
     if (p->recovered_next > p->recovered_end) {
         p->recovered_paged = true;

@@ -5,6 +5,8 @@
 #include "consensus/ring.h"
 #include "consensus/state.h"
 
+#define PAGE_AIMS 4 /* a page may be so many times as long as an Accept aims to be */
+
 static void header_fill(const struct tr_replica *r, struct tr_message *m, enum tr_message_type type,
                         uint16_t body_bytes)
 {
@@ -77,6 +79,7 @@ uint64_t tr_send_records(struct tr_replica *r, uint64_t slot_first, uint64_t slo
     struct tr_effect *effect = r->sending;
     uint32_t total = effect->u.send.piece[0].bytes;
     uint32_t piece_count = 1;
+    uint32_t aim = PAGE_AIMS * r->config.message_bytes_aim; /* pages cost a round trip each */
     *count = 0;
     uint64_t slot = slot_first;
     for (; slot <= slot_last && slot - slot_first <= r->log.slot_mask; slot++) {
@@ -85,7 +88,7 @@ uint64_t tr_send_records(struct tr_replica *r, uint64_t slot_first, uint64_t slo
             continue;
         }
         if (total + s->bytes > r->config.message_bytes_max ||
-            (*count > 0 && total + s->bytes > r->config.message_bytes_aim)) {
+            (*count > 0 && total + s->bytes > aim)) {
             break;
         }
         if (!piece_add(effect->u.send.piece, &piece_count, tr_log_record(&r->log, s), s->bytes)) {

@@ -72,7 +72,6 @@ struct tr_peer {
 
     /* Candidate. */
     bool prevoted, promised; /* promised: the chain of pages is complete */
-    bool promising;          /* a page of this ballot has come */
     uint64_t page_next;      /* first slot of the next page */
     uint64_t page_commit;
 
@@ -359,6 +358,8 @@ void tr_election_timeout(struct tr_replica *r);
 void tr_election_phase_timeout(struct tr_replica *r);
 void tr_election_campaign(struct tr_replica *r);
 void tr_election_fenced(struct tr_replica *r);
+/** Somebody's phase 1 makes progress: gives it a whole timeout. */
+void tr_election_wait(struct tr_replica *r);
 /** The leader is said to be dead: stand by rank at once. */
 void tr_election_suspect(struct tr_replica *r);
 /** Puts the election timer off: a leader in good standing was heard. */
