@@ -14,7 +14,8 @@ const struct tr_driver *tr_driver_find(const char *name);
 /** The built-in driver at an index, for listings; NULL past the last. Thread: any. */
 const struct tr_driver *tr_driver_at(uint32_t index);
 
-/** Holds a table against its capability bits. Returns TR_OK, TR_EVERSION (abi_bytes), TR_EINVAL (a capability without its operation, or no name); `why` gets a sentence. Thread: any. */
+/** Holds a table against its capability bits. Returns TR_OK, TR_EVERSION (abi_bytes), TR_EINVAL (a
+ * capability without its operation, or no name); `why` gets a sentence. Thread: any. */
 int tr_driver_check(const struct tr_driver *driver, char *why, size_t why_bytes);
 
 #ifdef __cplusplus

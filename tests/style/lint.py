@@ -155,7 +155,7 @@ def rule_docstrings(path, text):
                 continue  # a linkage block: what is in it stands at the outer level
             function = re.match(
                 r"(?!typedef\b|struct\s+\w+\s*\{|enum\b|union\b|return\b)"
-                r"[\w\s*]*?\b(?!tr_static_assert\b)([a-z]\w+)\s*\([^;{]*\)[^;{=]*[;{]",
+                r"[\w\s*]*?\b(?!tr_static_assert\b|static_assert\b)([a-z]\w+)\s*\([^;{]*\)[^;{=]*[;{]",
                 statement,
             )
             above = first - 1
