@@ -11,7 +11,7 @@ class Events : public Conformance
 TEST_P(Events, PeerThatOpensIsUp)
 {
     if (!subject().tells_open)
-        GTEST_SKIP() << "a peer is heard first when it sends";
+        GTEST_SKIP() << "not applicable: a peer is heard first when it sends";
     auto first = open(1);
     ASSERT_EQ(first->add(2, world->address(2)), TR_OK);
     rounds({first.get()}, 2000);
