@@ -164,7 +164,7 @@ static bool admit(struct tr_replica *r, const struct tr_record *record)
         return true; /* never replaces a higher ballot (rule 11) */
     }
     if (tr_log_put(&r->log, record, TR_SLOT_ACCEPTED) == NULL) {
-        tr_log_compact_if_idle(r);
+        tr_learner_make_room(r);
         r->count.dropped_full++;
         tr_trace(r, TR_TRACE_DROP_FULL, r->leader, 0, record->slot, r->log.slot_recyclable);
         return false;

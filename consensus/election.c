@@ -305,7 +305,9 @@ void tr_election_try_lead(struct tr_replica *r)
     if (chosen > r->slot_commit && !TR_CANARY(r->canary, LEAD_WITHOUT_CHOSEN)) {
         /* Chosen values are fetched; a no-op there would undo them (rule 12). */
         r->slot_known = chosen > r->slot_known ? chosen : r->slot_known;
-        tr_learner_advance(r);
+        if (r->timer[TR_TIMER_FETCH] == TR_NEVER && !r->pulling) {
+            tr_timer_set(r, TR_TIMER_FETCH, r->now_ns);
+        }
         return;
     }
     lead(r);
@@ -345,6 +347,7 @@ static bool adopt_page(struct tr_replica *r, uint8_t from, const struct tr_messa
         }
         previous = record->slot;
         if (!adopt(r, p, record)) {
+            tr_learner_make_room(r);
             r->count.dropped_full++;
             return false;
         }
@@ -382,6 +385,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
         return;
     }
     tr_vector_merge(r, &p->vector);
+    r->slot_known = p->slot_commit > r->slot_known ? p->slot_commit : r->slot_known;
     bool knows_all = memcmp(&p->vector, &r->vector, sizeof(r->vector)) == 0;
     if (!knows_all || r->role == TR_REPLICA_RECOVERING) {
         tr_vector_send(
@@ -396,6 +400,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
         p->slot_truncated > p->slot_commit) {
         return; /* not the page that continues the chain (rule 12) */
     }
+    r->pending |= TR_PENDING_COMMIT; /* what it holds chosen can be applied while the pages come */
     if (!adopt_page(r, from, m)) {
         return;
     }

@@ -165,7 +165,7 @@ static bool learn_one(struct tr_replica *r, const struct tr_record *record)
         return true;
     }
     if (tr_log_put(&r->log, record, TR_SLOT_CHOSEN) == NULL) {
-        tr_log_compact_if_idle(r);
+        tr_learner_make_room(r);
         r->count.dropped_full++;
         return false;
     }
@@ -240,6 +240,17 @@ static bool snapshot_wanted(const struct tr_replica *r)
     bool pulled = r->snapshot_pulled_ns != 0 &&
                   r->now_ns - r->snapshot_pulled_ns < 4 * r->config.election_timeout_ns;
     return slots > 0 && most >= (pulled ? 5 : 2);
+}
+
+void tr_learner_make_room(struct tr_replica *r)
+{
+    if (r->slot_apply == r->slot_commit) {
+        tr_log_compact(&r->log);
+    }
+    if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing) {
+        r->snapshot_making = true;
+        tr_effect_add(r, TR_EFFECT_SNAPSHOT_MAKE);
+    }
 }
 
 void tr_learner_applied(struct tr_replica *r, const struct tr_event *ev)

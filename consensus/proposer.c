@@ -363,7 +363,7 @@ void tr_proposer_restamp(struct tr_replica *r)
     r->room = NULL;
     for (uint32_t i = 0; i < bound && r->slot_restamp < r->slot_restamp_last; i++) {
         if (!restamp_one(r, r->slot_restamp)) {
-            tr_log_compact_if_idle(r);
+            tr_learner_make_room(r);
             break;
         }
         r->slot_restamp++;
@@ -377,13 +377,6 @@ void tr_proposer_restamp(struct tr_replica *r)
     }
     tr_proposer_replicate(r);
     tr_proposer_count(r);
-}
-
-void tr_log_compact_if_idle(struct tr_replica *r)
-{
-    if (r->slot_apply == r->slot_commit) {
-        tr_log_compact(&r->log);
-    }
 }
 
 /* ---- counting */

@@ -455,7 +455,7 @@ static void recovered_page(struct tr_replica *r, uint8_t from, const struct tr_m
                                 (!chosen && tr_ballot_less(record->ballot, present->ballot)));
         if (record->slot > r->slot_commit && !keeps &&
             tr_log_put(&r->log, record, chosen ? TR_SLOT_CHOSEN : TR_SLOT_ACCEPTED) == NULL) {
-            tr_log_compact_if_idle(r);
+            tr_learner_make_room(r);
             return; /* asked for again when there is room */
         }
     }
@@ -468,6 +468,7 @@ static void recovered_page(struct tr_replica *r, uint8_t from, const struct tr_m
             a->slot_commit > p->recovered_commit ? a->slot_commit : p->recovered_commit;
         r->pending |= TR_PENDING_COMMIT;
     }
+    r->pending |= TR_PENDING_COMMIT;
     r->recover_started_ns = r->now_ns;
     p->recovered_next = a->slot_last + 1;
     if (p->recovered_next > p->recovered_end) {

@@ -326,8 +326,6 @@ void tr_proposer_heartbeat(struct tr_replica *r);
 void tr_proposer_persist(struct tr_replica *r, uint64_t slot);
 /** Recounts how far a Q2 has echoed the leader's stamps. */
 void tr_proposer_contact(struct tr_replica *r);
-/** Compacts the log when no entry is being applied. */
-void tr_log_compact_if_idle(struct tr_replica *r);
 /** Forgets what a peer acknowledged: a new ballot, or a new incarnation of it. */
 void tr_proposer_reset_peer(struct tr_replica *r, uint8_t peer);
 /** Recounts the commit. */
@@ -381,6 +379,8 @@ void tr_learner_watermark(struct tr_replica *r, struct tr_ballot ballot, uint64_
 void tr_learner_advance(struct tr_replica *r);
 /** The leader's own count says so. */
 void tr_learner_chosen(struct tr_replica *r, uint64_t slot);
+/** The log is full: closes its holes when no entry is being applied, and wants a snapshot. */
+void tr_learner_make_room(struct tr_replica *r);
 void tr_learner_applied(struct tr_replica *r, const struct tr_event *ev);
 void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev);
 void tr_learner_fetch(struct tr_replica *r);
