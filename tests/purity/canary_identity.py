@@ -5,6 +5,7 @@ also compiles it with them, which must make a difference.
 
 Arguments: the source root, the layer's folder, "--", the C compiler and its arguments."""
 
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -24,17 +25,28 @@ def sources_of(folder):
 def compile_tree(root, tree, name, compiler, extra=()):
     """The object of one source of a copied tree: its bytes, told nothing of where the copy lies."""
     command = [*compiler, *extra, "-O2", "-g0", "-I" + tree, "-I" + root, "-I" + root + "/include"]
-    made = os.path.join(tree, "made.o")
+    made = os.path.join(tree, name + ("".join(extra) or "") + ".o")
     command += [f"-fmacro-prefix-map={tree}=.", "-c", "-o", made, os.path.join(tree, name)]
     subprocess.run(command, check=True)
     with open(made, "rb") as file:
         return file.read()
 
 
+def check(root, plain, removed, name, compiler):
+    """How many canaries a source has, and what is wrong with them (None: nothing)."""
+    with open(os.path.join(plain, name), encoding="utf-8") as file:
+        count = len(CANARY.findall(file.read()))
+    released = compile_tree(root, plain, name, compiler)
+    if released != compile_tree(root, removed, name, compiler):
+        return count, f"{name}: the release differs from one without canaries"
+    if count and released == compile_tree(root, plain, name, compiler, ["-DTR_CANARIES"]):
+        return count, f"{name}: has {count} canaries, and they change nothing"
+    return count, None
+
+
 def main(root, layer, compiler):
     root = os.path.abspath(root)
     names = list(sources_of(os.path.join(root, layer)))
-    failed = canaries = 0
     with tempfile.TemporaryDirectory() as directory:
         plain, removed = os.path.join(directory, "plain"), os.path.join(directory, "removed")
         for name in names:
@@ -45,21 +57,14 @@ def main(root, layer, compiler):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 with open(path, "w", encoding="utf-8") as file:
                     file.write(content)
-        for name in names:
-            if not name.endswith(".c"):
-                continue
-            with open(os.path.join(plain, name), encoding="utf-8") as file:
-                count = len(CANARY.findall(file.read()))
-            released = compile_tree(root, plain, name, compiler)
-            if released != compile_tree(root, removed, name, compiler):
-                print(f"{name}: the release differs from one without canaries")
-                failed += 1
-            if count and released == compile_tree(root, plain, name, compiler, ["-DTR_CANARIES"]):
-                print(f"{name}: has {count} canaries, and they change nothing")
-                failed += 1
-            canaries += count
-    print(f"{len(names)} files, {canaries} canaries, {failed} findings")
-    return 1 if failed else 0
+        sources = [name for name in names if name.endswith(".c")]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            results = list(pool.map(lambda name: check(root, plain, removed, name, compiler), sources))
+    findings = [finding for _, finding in results if finding]
+    for finding in findings:
+        print(finding)
+    print(f"{len(sources)} sources, {sum(count for count, _ in results)} canaries, {len(findings)} findings")
+    return 1 if findings or not sources else 0
 
 
 if __name__ == "__main__":

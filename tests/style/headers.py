@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Compiles every header on its own: as C11 and as C++17, the public ones as C99 too, with each compiler
-given. Arguments: the source root, then the compilers of C and of C++ in turn, then "--" and arguments."""
+"""Compiles every header on its own: as C11 and as C++17, the public ones as C99 too; with the first pair of
+compilers, and those that others compile against (public ones and base/) with the further pairs too. Arguments: the source root, then the compilers of C and of C++ in turn, then "--" and arguments."""
 
 import concurrent.futures
 import os
@@ -21,10 +21,10 @@ def check(root, arguments, compiler, standard, header):
     language = "c++" if standard.startswith("c++") else "c"
     # One declaration beside it: a translation unit must not be empty.
     source = f'#include "{header}"\nextern int on_its_own;\n'
-    command = [compiler, "-x", language, "-std=" + standard, "-O1", *WARNINGS, *arguments]
+    command = [compiler, "-x", language, "-std=" + standard, "-fsyntax-only", *WARNINGS, *arguments]
     if language == "c":
         command += ["-Wshadow", "-Wconversion", "-Wno-sign-conversion", "-Wstrict-prototypes"]
-    command += ["-I" + root, "-I" + root + "/include", "-c", "-o", os.devnull, "-"]
+    command += ["-I" + root, "-I" + root + "/include", "-"]
     result = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     if result.returncode == 0:
         return None
@@ -37,7 +37,8 @@ def main(root, compilers, arguments):
     jobs = []
     for header in headers:
         public = header.startswith("include/")
-        for cc, cxx in zip(compilers[::2], compilers[1::2]):
+        pairs = list(zip(compilers[::2], compilers[1::2]))
+        for cc, cxx in pairs if header.startswith(("include/", "base/")) else pairs[:1]:
             if not header.startswith("tests/"):
                 jobs += [(cc, standard) + (header,) for standard in ["c11"] + ["c99"] * public]
             jobs.append((cxx, "c++17", header))
