@@ -15,7 +15,9 @@ TR_BEGIN_C
 static inline uint32_t tr_gather_bytes(const struct tr_segment *segment, uint32_t segment_count)
 {
     uint32_t bytes = segment[0].bytes;
-    for (uint32_t i = 1; i < segment_count; i++)
+    if (segment_count > 1)
+        bytes += segment[1].bytes;
+    for (uint32_t i = 2; tr_unlikely(i < segment_count); i++)
         bytes += segment[i].bytes;
     return bytes;
 }
@@ -26,11 +28,11 @@ static inline void tr_gather_copy(void *dst, const struct tr_segment *segment,
                                   uint32_t segment_count)
 {
     unsigned char *to = (unsigned char *)dst;
-    for (uint32_t i = 0; i < segment_count; i++) {
-        if (segment[i].bytes != 0) /* an empty one may have no address */
-            memcpy(to, segment[i].data, segment[i].bytes);
-        to += segment[i].bytes;
-    }
+    const struct tr_segment *end = segment + segment_count;
+    do {
+        memcpy(to, segment->data, segment->bytes);
+        to += segment->bytes;
+    } while (++segment != end);
 }
 
 /* Concatenates the segments at dst, which a peer may be reading: stores whole words, each once.

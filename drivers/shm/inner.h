@@ -51,15 +51,15 @@ enum tr_shm_link {
 
 struct tr_shm_peer {
     /* What tx_burst needs. */
-    tr_node_id id;
-    uint16_t link;              /* enum tr_shm_link */
-    uint32_t message_bytes_max; /* what both ends take */
-    uint32_t lane_mask;
+    TR_ALIGNED(TR_CACHE_LINE) uint64_t tail; /* where the next message goes */
+    uint64_t limit; /* message and next header end here, or it is a case for send_slow; 0: not up */
     unsigned char *lane_data;
-    uint64_t tail;  /* where the next message goes */
-    uint64_t limit; /* message and next header end here, or tr_shm_make_room is asked */
-    struct tr_shm_lane *lane;
+    uint32_t lane_mask;
+    uint32_t message_bytes_max; /* what both ends take */
+    tr_node_id id;
+    uint16_t link; /* enum tr_shm_link */
     /* The rest. */
+    struct tr_shm_lane *lane;
     uint64_t head_seen;
     uint64_t request;   /* number of this connection */
     uint64_t told;      /* incarnation that the caller knows to be up; 0: knows to be down */
@@ -74,15 +74,20 @@ struct tr_shm_peer {
 
 /* The receiving end of a lane. */
 struct tr_shm_inbound {
+    TR_ALIGNED(TR_CACHE_LINE)
+    const tr_atomic_u64 *next; /* the next header; while nobody is
+                                  connected, a word that stays 0 */
+    uint64_t position;         /* of the next message */
+    uint64_t tell_at;          /* the sender is told then */
     const unsigned char *data;
-    uint64_t position;   /* where the next message will be */
-    uint64_t told;       /* lane->head */
-    uint64_t connection; /* lane->accepted; 0: nothing is read */
     struct tr_shm_lane *lane;
+    uint64_t connection; /* lane->accepted; 0: nothing is read */
     uint32_t lane_mask;
-    uint32_t index;
     tr_node_id peer; /* 0: removed */
+    uint16_t index;
+    uint64_t told; /* lane->head */
 };
+tr_static_assert(TR_SHM_LANES_MAX <= UINT16_MAX, "an index fits");
 
 /* The writing end of a peer's ring. */
 struct tr_shm_remote {
@@ -108,6 +113,7 @@ struct tr_shm_write {
 struct tr_port {
     const struct tr_driver *driver;
     tr_node_id self;
+    tr_atomic_u64 zero; /* the next header of lanes that nobody is connected to */
     uint32_t queue;
     char name[TR_SHM_NAME_BYTES];
     uint32_t peers_max;
@@ -115,16 +121,17 @@ struct tr_port {
     uint32_t polls;
     /* Receiving. */
     uint32_t inbound_count;
+    uint32_t inbound_hot;           /* those polled each time, the first ones */
     uint32_t inbound_first;         /* of the hot lanes, the one to begin with */
     uint32_t inbound_cold;          /* of the others, whose turn it is */
     struct tr_shm_inbound *inbound; /* the hot ones first */
-    unsigned char *rx;
-    uint32_t rx_bytes;
+    unsigned char *rx;              /* private copies of the messages of a burst */
+    unsigned char *rx_end;
     uint32_t message_bytes_max;
     /* Sending. */
     struct tr_shm_peer *peer;
-    uint8_t
-        peer_index[256]; /* by the low byte of the number: index + 1 of the last one found there */
+    struct tr_shm_peer nobody;          /* number 0: never up */
+    struct tr_shm_peer *peer_seen[256]; /* by the low byte of the number, the last asked for */
     /* Writing. */
     struct tr_shm_remote *remote;
     uint32_t remotes_max;
@@ -143,10 +150,20 @@ static inline tr_atomic_u64 *tr_shm_header_at(const unsigned char *data, uint64_
     return (tr_atomic_u64 *)(void *)(uintptr_t)(data + offset);
 }
 
+/* Begins to read a lane, or with 0 ends it. */
+static inline void tr_shm_inbound_connect(struct tr_port *port, struct tr_shm_inbound *in,
+                                          uint64_t connection)
+{
+    in->connection = connection;
+    in->next =
+        connection != 0 ? tr_shm_header_at(in->data, in->position & in->lane_mask) : &port->zero;
+}
+
 /* Lets the sender write where everything was read. */
 static inline void tr_shm_tell_head(struct tr_shm_inbound *in)
 {
     in->told = in->position;
+    in->tell_at = in->position + tr_shm_publish_bytes(in->lane_mask + 1);
     tr_store_release(&in->lane->head, in->position); /* (B), meets make_room */
 }
 

@@ -27,7 +27,8 @@ int tr_shm_inbound_add(struct tr_port *port, tr_node_id peer, const char *name)
             return TR_EFULL;
         in = &port->inbound[index];
         memset(in, 0, sizeof(*in));
-        in->index = index;
+        in->index = (uint16_t)index;
+        in->next = &port->zero;
         in->lane = tr_shm_lane_of(segment, index);
         in->lane_mask = segment->shape.lane_bytes - 1;
         in->data = tr_shm_lane_data(segment, index);
@@ -37,6 +38,7 @@ int tr_shm_inbound_add(struct tr_port *port, tr_node_id peer, const char *name)
         memcpy(in->lane->sender, name, strlen(name) + 1);
         tr_store_release(&in->lane->assigned, 1u); /* meets lane_at */
         port->inbound_count++;
+        port->inbound_hot = tr_min_u32(port->inbound_count, TR_SHM_HOT_LANES);
     }
     if (in->peer == 0)
         in->peer = peer;
@@ -50,13 +52,13 @@ void tr_shm_inbound_remove(struct tr_port *port, tr_node_id peer)
         if (in->peer != peer)
             continue;
         in->peer = 0;
-        in->connection = 0;
+        tr_shm_inbound_connect(port, in, 0);
         tr_store_release(&in->lane->accepted, UINT64_C(0)); /* (C), meets peer_tick */
     }
 }
 
 /* Answers a sender that wants to connect, once nothing of its former connection is unread. */
-static void inbound_tick(struct tr_shm_inbound *in)
+static void inbound_tick(struct tr_port *port, struct tr_shm_inbound *in)
 {
     uint64_t request = tr_load_acquire(&in->lane->request);
     tr_atomic_u64 *header = tr_shm_header_at(in->data, in->position & in->lane_mask);
@@ -67,7 +69,7 @@ static void inbound_tick(struct tr_shm_inbound *in)
         return;
     tr_store_relaxed(header, UINT64_C(0));
     tr_shm_tell_head(in);
-    in->connection = request;
+    tr_shm_inbound_connect(port, in, request);
     tr_store_release(&in->lane->accepted, request); /* (C), meets peer_tick */
 }
 
@@ -80,6 +82,13 @@ static uint64_t coarse_now_ns(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* A link that is not up: what is sent is lost, which tx_burst notices by the limit. */
+static void set_down(struct tr_shm_peer *peer, enum tr_shm_link link)
+{
+    peer->link = (uint16_t)link;
+    peer->limit = 0;
+}
+
 void tr_shm_peer_detach(struct tr_port *port, uint32_t index)
 {
     struct tr_shm_peer *peer = &port->peer[index];
@@ -87,7 +96,7 @@ void tr_shm_peer_detach(struct tr_port *port, uint32_t index)
     if (peer->lane != NULL)
         tr_store_release(&peer->lane->request, UINT64_C(0)); /* meets inbound_tick */
     peer->lane = NULL;
-    peer->link = TR_SHM_LINK_ABSENT;
+    set_down(peer, TR_SHM_LINK_ABSENT);
     tr_shm_segment_detach(&peer->segment);
 }
 
@@ -110,7 +119,7 @@ static bool attach(struct tr_port *port, uint32_t index, uint64_t now_ns)
     peer->segment = found;
     peer->rings_seen = 0;
     peer->attach_wait_ns = TR_SHM_ATTACH_NS;
-    peer->link = TR_SHM_LINK_LANE;
+    set_down(peer, TR_SHM_LINK_LANE);
     return true;
 }
 
@@ -152,7 +161,7 @@ static void request_lane(struct tr_port *port, struct tr_shm_peer *peer)
     do {
         peer->request = port->request_next++;
     } while (peer->request == 0);
-    peer->link = TR_SHM_LINK_REQUESTED;
+    set_down(peer, TR_SHM_LINK_REQUESTED);
     tr_store_release(&lane->request, peer->request); /* meets inbound_tick */
 }
 
@@ -202,7 +211,8 @@ static void peer_tick(struct tr_port *port, struct tr_shm_peer *peer)
     if (peer->link == TR_SHM_LINK_REQUESTED && accepted == peer->request)
         connect_lane(peer);
     else if (peer->link == TR_SHM_LINK_UP && accepted != peer->request)
-        peer->link = TR_SHM_LINK_LANE; /* it was not understood, or removed: from the beginning */
+        set_down(peer,
+                 TR_SHM_LINK_LANE); /* it was not understood, or removed: from the beginning */
     if (peer->link == TR_SHM_LINK_LANE)
         request_lane(port, peer);
     populate_rings(port, peer);
@@ -215,14 +225,14 @@ void tr_shm_tick(struct tr_port *port)
     if (tr_unlikely(!tr_shm_life_is_mine(&port->segment)))
         tr_shm_life_adopt(&port->segment);
     for (uint32_t i = 0; i < port->inbound_count; i++)
-        inbound_tick(&port->inbound[i]);
+        inbound_tick(port, &port->inbound[i]);
     for (uint32_t i = 0; i < port->peer_count; i++) {
         struct tr_shm_peer *peer = &port->peer[i];
         if (peer->link == TR_SHM_LINK_UNUSED)
             continue;
         if (peer->link == TR_SHM_LINK_ABSENT && peer->segment.base != NULL &&
             tr_shm_segment_lives(&peer->segment))
-            peer->link = TR_SHM_LINK_LANE; /* it had changed its thread, and seemed dead */
+            set_down(peer, TR_SHM_LINK_LANE); /* it had changed its thread, and seemed dead */
         if (peer->link != TR_SHM_LINK_ABSENT) {
             peer_tick(port, peer);
             continue;

@@ -42,8 +42,8 @@ static struct tr_port *take_port(const struct tr_port_options *options,
     struct tr_port *port = take(memory, sizeof(*port));
     if (port == NULL)
         return NULL;
-    port->rx_bytes = tr_shm_message_room(shape->message_bytes_max) + TR_SHM_RX_BYTES;
-    port->rx = take(memory, port->rx_bytes);
+    size_t rx_bytes = tr_shm_message_room(shape->message_bytes_max) + TR_SHM_RX_BYTES;
+    port->rx = take(memory, rx_bytes);
     port->peer = take(memory, options->peers_max * sizeof(struct tr_shm_peer));
     port->inbound = take(memory, shape->lane_count * sizeof(struct tr_shm_inbound));
     port->remotes_max = shape->ring_count;
@@ -53,6 +53,7 @@ static struct tr_port *take_port(const struct tr_port_options *options,
     if (port->rx == NULL || port->peer == NULL || port->inbound == NULL || port->remote == NULL ||
         port->write == NULL)
         return NULL;
+    port->rx_end = port->rx + rx_bytes;
     return port;
 }
 
@@ -133,6 +134,8 @@ static int shm_open_port(const struct tr_port_options *options, struct tr_port *
     port->message_bytes_max = shape.message_bytes_max;
     port->rings_end = port->segment.at.ring_data;
     port->request_next = tr_splitmix64(&incarnation);
+    for (uint32_t i = 0; i < TR_ARRAY_COUNT(port->peer_seen); i++)
+        port->peer_seen[i] = &port->nobody;
     memcpy(port->name, name, strlen(name) + 1);
     *out = port;
     return TR_OK;
@@ -196,7 +199,7 @@ static int shm_peer_remove(struct tr_port *port, tr_node_id id)
             tr_shm_remote_close(port, i);
     }
     peer->link = TR_SHM_LINK_UNUSED;
-    peer->id = 0;
+    peer->id = 0; /* and so port->peer_seen does not lead here */
     return TR_OK;
 }
 
