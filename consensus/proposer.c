@@ -178,17 +178,31 @@ static uint64_t base_of(const struct tr_replica *r, const struct tr_peer *p)
     return p->slot_acked > r->slot_commit ? p->slot_acked : r->slot_commit;
 }
 
-/* Whether a follower's log has room for a slot, as far as it has told: a one-sided write cannot be
- * refused for want of room. */
-static bool ring_admits(const struct tr_replica *r, const struct tr_peer *p, uint64_t slot)
+/*
+ * The last slot, at most `last`, for which a follower's log has room as far as it has told: a
+ * one-sided write cannot be refused for want of room. A leader proposes into three quarters of its
+ * log (tr_proposer_has_room); what its predecessors left may take up to fifteen sixteenths.
+ */
+static uint64_t ring_limit(const struct tr_replica *r, const struct tr_peer *p, uint64_t last)
 {
     uint64_t needed = p->slot_recyclable + 1;
-    if (slot - p->slot_recyclable > (r->log.slot_mask + 1) / 4 * 3) {
-        return false;
-    }
+    uint64_t slots = (r->log.slot_mask + 1) / 16 * 15;
     const struct tr_slot *oldest = tr_log_at(&r->log, needed);
-    return needed >= r->log.slot_first &&
-           (oldest == NULL || r->log.head - oldest->position <= r->log.arena_bytes / 4 * 3);
+    if (needed < r->log.slot_first) {
+        return p->slot_sent; /* it lags behind this log, and fetches what is chosen */
+    }
+    last = last < p->slot_recyclable + slots ? last : p->slot_recyclable + slots;
+    uint64_t end = oldest != NULL ? oldest->position + r->log.arena_bytes / 16 * 15 : UINT64_MAX;
+    if (tr_likely(r->log.head <= end)) {
+        return last;
+    }
+    for (; last > p->slot_sent; last--) {
+        const struct tr_slot *s = tr_log_at(&r->log, last);
+        if (s != NULL && s->position + s->bytes <= end) {
+            break;
+        }
+    }
+    return last;
 }
 
 /* The last slot that a peer may be sent now; at most `last`. */
@@ -199,10 +213,7 @@ static uint64_t limit_of(const struct tr_replica *r, const struct tr_peer *p, ui
     if (tr_unlikely(first != NULL && r->log.head - first->position > r->config.credit_bytes)) {
         return p->slot_sent;
     }
-    if (p->ring && tr_unlikely(!ring_admits(r, p, last))) {
-        return p->slot_sent;
-    }
-    return last;
+    return p->ring ? ring_limit(r, p, last) : last;
 }
 
 static void replicate_emit(struct tr_replica *r, uint16_t peers, uint64_t first, uint64_t last)
