@@ -1,0 +1,407 @@
+#include "perf/engine.h"
+
+#include "base/atomic.h"
+#include "base/bytes.h"
+#include "base/limits.h"
+
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The threads are parked while the floor runs, so that elections must wait longer than a slice; a
+ * run asks its own node to lead instead. Heartbeats go as often as they would by default. */
+#define ELECTION_TIMEOUT_US 3000000
+#define HEARTBEAT_US        100
+
+/* How often a node that does not lead asks to. */
+#define CAMPAIGN_NS UINT64_C(50000000)
+
+/* Commands that warm a parked engine up, before a slice. */
+#define WARM_COMMANDS 256
+
+/* What all processes of the run see. */
+struct board {
+    struct tr_perf_load_machine machines[TR_VOTERS_MAX];
+    char error[TR_PERF_TEXT_MAX]; /* of a follower's opening */
+};
+
+/* One replica; opened, polled and closed by one thread. */
+struct replica {
+    struct tr_node *node;
+    struct tr_group *group;
+    char address[TR_PERF_TEXT_MAX];
+    struct tr_peer peer;
+};
+
+struct tr_perf_engine {
+    const struct tr_perf_options *options;
+    uint32_t workers;
+    uint32_t replica_count;
+    enum tr_idle idle;
+    bool is_one_sided;
+    char cluster[64];
+    struct replica replicas[TR_VOTERS_MAX]; /* the first is the leader's */
+    struct tr_peer peers[TR_VOTERS_MAX];
+    struct board *board; /* shared */
+    void *fabric;        /* loop */
+    struct tr_session *session;
+    /* The load. */
+    struct tr_perf_slice *slice; /* under way; NULL: completions are only counted */
+    uint64_t submitted;          /* commands, of all slices */
+    uint64_t completed;
+    int failed;       /* of the first command or submission that failed */
+    uint8_t *payload; /* its first eight bytes are `submitted` */
+};
+
+static void log_line(void *context, enum tr_log_level level, const char *line)
+{
+    (void)level;
+    fprintf(stderr, "%s: %s\n", (const char *)context, line);
+}
+
+/* A port that was free a moment ago. Returns: 0 when there is none. */
+static uint16_t free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return 0;
+    if (bind(fd, (struct sockaddr *)&address, length) != 0 ||
+        getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+        address.sin_port = 0;
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+/* Addresses of the replicas on this machine, in the driver's syntax. */
+static void choose_addresses(struct tr_perf_engine *e)
+{
+    const char *driver = e->options->driver;
+    for (uint32_t i = 0; i < e->replica_count; i++) {
+        struct replica *r = &e->replicas[i];
+        if (strcmp(driver, "udp") == 0)
+            snprintf(r->address, sizeof(r->address), "127.0.0.1:%u", (unsigned)free_port());
+        else
+            snprintf(r->address, sizeof(r->address), "%.16s:%s-%u", driver, e->cluster, i + 1);
+        e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = r->address};
+    }
+}
+
+int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided, uint32_t workers,
+                        enum tr_idle idle, struct tr_perf_engine **out, char *error,
+                        size_t error_bytes)
+{
+    struct tr_perf_engine *e = calloc(1, sizeof(*e));
+    if (e == NULL)
+        return TR_ENOMEM;
+    e->options = options;
+    e->workers = workers;
+    e->is_one_sided = is_one_sided;
+    e->idle = idle;
+    e->replica_count = (uint32_t)options->replicas;
+    snprintf(e->cluster, sizeof(e->cluster), "perf-%d", (int)getpid());
+    e->board = tr_perf_shared(sizeof(*e->board));
+    e->payload = calloc(1, options->size_bytes);
+    if (e->board == NULL || e->payload == NULL) {
+        snprintf(error, error_bytes, "no memory for the load");
+        tr_perf_engine_close(e);
+        return TR_ENOMEM;
+    }
+    memset(e->payload, 0x5a, options->size_bytes);
+    choose_addresses(e);
+    if (strcmp(options->driver, "loop") == 0)
+        e->fabric = tr_fabric_create();
+    *out = e;
+    return TR_OK;
+}
+
+static int open_group(struct tr_perf_engine *e, uint32_t index, char *error, size_t error_bytes)
+{
+    struct tr_group_options group = TR_GROUP_OPTIONS_INIT;
+    group.group = 1;
+    group.machine = tr_perf_load_machine_table(&e->board->machines[index]);
+    group.batch_commands_max = (uint32_t)e->options->batch;
+    group.one_sided = e->is_one_sided ? "auto" : "off";
+    group.election_timeout_us = ELECTION_TIMEOUT_US;
+    group.heartbeat_us = HEARTBEAT_US;
+    return tr_group_open(e->replicas[index].node, &group, &e->replicas[index].group, error,
+                         error_bytes);
+}
+
+/* Opens one replica. Thread: the one that polls it. */
+static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, size_t error_bytes)
+{
+    const struct tr_perf_options *o = e->options;
+    struct replica *r = &e->replicas[index];
+    struct tr_node_options node = TR_NODE_OPTIONS_INIT;
+    node.cluster = e->cluster;
+    node.node = e->peers[index].node;
+    node.peers = e->peers;
+    node.peer_count = e->replica_count;
+    node.driver = o->driver;
+    node.driver_options = o->driver_options[0] != '\0' ? o->driver_options : NULL;
+    node.idle = e->idle;
+    node.fabric = e->fabric;
+    node.log = o->verbose ? log_line : NULL;
+    node.log_context = r->address;
+    int result = tr_node_open(&node, &r->node, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    return open_group(e, index, error, error_bytes);
+}
+
+static void close_replica(struct replica *r)
+{
+    if (r->node != NULL)
+        tr_node_close(r->node);
+    r->node = NULL;
+    r->group = NULL;
+}
+
+/* The first replica of a worker's share; the others follow at a stride of `workers`. */
+static uint32_t first_of(uint32_t worker)
+{
+    return 1 + worker;
+}
+
+int tr_perf_engine_open_followers(void *engine, uint32_t worker, uint64_t argument,
+                                  const uint32_t *stop)
+{
+    struct tr_perf_engine *e = engine;
+    (void)argument;
+    (void)stop;
+    for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers) {
+        int result = open_replica(e, i, e->board->error, sizeof(e->board->error));
+        if (result != TR_OK)
+            return result;
+    }
+    return TR_OK;
+}
+
+int tr_perf_engine_follow(void *engine, uint32_t worker, uint64_t argument, const uint32_t *stop)
+{
+    struct tr_perf_engine *e = engine;
+    uint32_t empty = 0;
+    (void)argument;
+    while (tr_load_relaxed(stop) == 0) {
+        uint32_t work = 0;
+        for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers)
+            work += tr_poll(e->replicas[i].node);
+        if (work == 0)
+            tr_perf_idle(e->idle, &empty);
+        else
+            empty = 0;
+    }
+    return TR_OK;
+}
+
+int tr_perf_engine_close_followers(void *engine, uint32_t worker, uint64_t argument,
+                                   const uint32_t *stop)
+{
+    struct tr_perf_engine *e = engine;
+    (void)argument;
+    (void)stop;
+    for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers)
+        close_replica(&e->replicas[i]);
+    return TR_OK;
+}
+
+const char *tr_perf_engine_follower_error(const struct tr_perf_engine *engine)
+{
+    return engine->board->error;
+}
+
+/* Takes a completion; inside tr_poll. Latency ends here. */
+static void on_complete(void *context, const struct tr_completion *completion)
+{
+    struct tr_perf_engine *e = context;
+    e->completed++;
+    if (tr_unlikely(completion->status != TR_OK) && e->failed == TR_OK)
+        e->failed = completion->status;
+    if (tr_likely(e->slice != NULL))
+        tr_perf_slice_done(e->slice, e->slice->completed + 1);
+}
+
+int tr_perf_engine_open_leader(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    struct tr_session_options session = TR_SESSION_OPTIONS_INIT;
+    uint64_t payload_bytes = e->options->window * tr_align_up_u64(e->options->size_bytes + 64, 64);
+    int result = TR_OK;
+    /* Where there is no crew, the load's thread has all replicas. */
+    for (uint32_t i = e->workers == 0 ? e->replica_count : 1; i > 0 && result == TR_OK; i--)
+        result = open_replica(e, i - 1, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    session.window = (uint32_t)tr_max_u64(session.window, e->options->window);
+    session.queue_bytes = (uint32_t)tr_max_u64(session.queue_bytes, payload_bytes);
+    session.on_complete = on_complete;
+    session.on_complete_context = e;
+    result = tr_session_open(e->replicas[0].group, &session, &e->session);
+    if (result != TR_OK)
+        snprintf(error, error_bytes, "cannot open a session: %s", tr_strerror(result));
+    return result;
+}
+
+/* One cycle of what the load's thread polls: the leader, and where there is no crew, all. */
+static tr_always_inline void poll_nodes(struct tr_perf_engine *e)
+{
+    tr_poll(e->replicas[0].node);
+    for (uint32_t i = 1; e->workers == 0 && i < e->replica_count; i++)
+        tr_poll(e->replicas[i].node);
+}
+
+static tr_always_inline bool submit_command(void *side, struct tr_perf_slice *slice,
+                                            uint64_t sequence)
+{
+    struct tr_perf_engine *e = side;
+    (void)slice;
+    (void)sequence;
+    memcpy(e->payload, &e->submitted, sizeof(e->submitted));
+    int result = tr_submit(e->session, e->payload, (uint32_t)e->options->size_bytes, NULL);
+    if (tr_likely(result == TR_OK)) {
+        e->submitted++;
+        return true;
+    }
+    if (result != TR_AGAIN && e->failed == TR_OK)
+        e->failed = result;
+    return false;
+}
+
+static tr_always_inline void flush_nothing(void *side, struct tr_perf_slice *slice)
+{
+    (void)side;
+    (void)slice;
+}
+
+static tr_always_inline void poll_engine(void *side, struct tr_perf_slice *slice)
+{
+    (void)slice;
+    poll_nodes(side);
+}
+
+int tr_perf_engine_lead(struct tr_perf_engine *e, struct tr_perf_slice *slice)
+{
+    e->slice = slice;
+    tr_perf_drive(slice, e, submit_command, flush_nothing, poll_engine);
+    e->slice = NULL;
+    return e->failed;
+}
+
+/* Whether this node leads and hears all others. */
+static bool is_settled(struct tr_perf_engine *e)
+{
+    struct tr_group_status status;
+    tr_group_status(e->replicas[0].group, &status);
+    if (status.role != TR_ROLE_LEADER || status.voters_reachable < e->replica_count)
+        return false;
+    return !e->is_one_sided || status.one_sided_peers + 1 >= e->replica_count;
+}
+
+static void say_unsettled(const struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    struct tr_group_status status;
+    tr_group_status(e->replicas[0].group, &status);
+    snprintf(error, error_bytes,
+             "the cluster did not settle in %d s: role %d, leader %u, %u of %u replicas reachable, "
+             "%u one-sided, %" PRIu64 " of %" PRIu64 " commands complete",
+             (int)(TR_PERF_SETTLE_NS / 1000000000), (int)status.role, status.leader,
+             status.voters_reachable, e->replica_count, status.one_sided_peers, e->completed,
+             e->submitted);
+}
+
+int tr_perf_engine_settle(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    const uint64_t begin_ns = tr_perf_now_ns();
+    const uint64_t goal = e->submitted + WARM_COMMANDS;
+    uint64_t asked_ns = 0;
+    uint32_t empty = 0;
+    while (e->completed < goal && e->failed == TR_OK) {
+        uint64_t now_ns = tr_perf_now_ns();
+        poll_nodes(e);
+        if (now_ns - begin_ns > TR_PERF_SETTLE_NS) {
+            say_unsettled(e, error, error_bytes);
+            return TR_ETIMEOUT;
+        }
+        if (is_settled(e)) {
+            if (e->submitted == e->completed && e->submitted < goal)
+                submit_command(e, NULL, 0);
+        } else if (now_ns - asked_ns > CAMPAIGN_NS) {
+            struct tr_group_status status;
+            tr_group_status(e->replicas[0].group, &status);
+            if (status.role != TR_ROLE_LEADER)
+                tr_group_campaign(e->replicas[0].group);
+            asked_ns = now_ns;
+        }
+        tr_perf_idle(e->idle, &empty);
+    }
+    if (e->failed != TR_OK)
+        snprintf(error, error_bytes, "a command failed: %s", tr_strerror(e->failed));
+    return e->failed;
+}
+
+/* Whether all replicas have applied what was submitted. */
+static bool is_applied(const struct tr_perf_engine *e)
+{
+    for (uint32_t i = 0; i < e->replica_count; i++)
+        if (tr_load_relaxed(&e->board->machines[i].commands) != e->submitted)
+            return false;
+    return true;
+}
+
+int tr_perf_engine_finish(struct tr_perf_engine *e, struct tr_perf_engine_result *out)
+{
+    const uint64_t begin_ns = tr_perf_now_ns();
+    uint32_t empty = 0;
+    struct tr_group_status status;
+    while (!is_applied(e) && tr_perf_now_ns() - begin_ns < TR_PERF_SETTLE_NS) {
+        poll_nodes(e);
+        tr_perf_idle(e->idle, &empty);
+    }
+    tr_group_status(e->replicas[0].group, &status);
+    *out = (struct tr_perf_engine_result){
+        .commands = tr_load_relaxed(&e->board->machines[0].commands),
+        .digest = tr_perf_load_machine_digest(&e->board->machines[0]),
+        .replicas = e->replica_count,
+        .one_sided_peers = status.one_sided_peers,
+        .are_digests_equal = true,
+        .elections = status.elections,
+        .log_wraps = status.log_wraps,
+        .snapshots_made = status.snapshots_made,
+    };
+    for (uint32_t i = 1; i < e->replica_count; i++)
+        if (tr_perf_load_machine_digest(&e->board->machines[i]) != out->digest)
+            out->are_digests_equal = false;
+    return is_applied(e) ? TR_OK : TR_ETIMEOUT;
+}
+
+void tr_perf_engine_status(const struct tr_perf_engine *e, struct tr_group_status *out)
+{
+    tr_group_status(e->replicas[0].group, out);
+}
+
+const char *tr_perf_engine_cluster(const struct tr_perf_engine *e)
+{
+    return e->cluster;
+}
+
+void tr_perf_engine_close(struct tr_perf_engine *e)
+{
+    if (e == NULL)
+        return;
+    for (uint32_t i = 0; i < e->replica_count; i++)
+        close_replica(&e->replicas[i]);
+    if (e->fabric != NULL)
+        tr_fabric_destroy(e->fabric);
+    if (e->board != NULL)
+        munmap(e->board, sizeof(*e->board));
+    free(e->payload);
+    free(e);
+}
