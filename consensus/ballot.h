@@ -31,6 +31,7 @@ static inline uint64_t tr_ballot_low(struct tr_ballot b)
     return (uint64_t)b.node << 32 | b.incarnation;
 }
 
+/** Whether a and b are the same ballot. */
 static inline bool tr_ballot_equal(struct tr_ballot a, struct tr_ballot b)
 {
     return a.round == b.round && tr_ballot_low(a) == tr_ballot_low(b);
@@ -45,6 +46,7 @@ static inline bool tr_ballot_less(struct tr_ballot a, struct tr_ballot b)
     return tr_ballot_low(a) < tr_ballot_low(b);
 }
 
+/** Whether b is no ballot: what a replica has promised before its first promise. */
 static inline bool tr_ballot_none(struct tr_ballot b)
 {
     return b.round == 0;

@@ -238,11 +238,13 @@ bool tr_message_peek(const void *data, uint32_t bytes, uint32_t *group, tr_node_
 /** Name of a type, for traces. */
 const char *tr_message_name(uint8_t type);
 
+/** The fixed part of a message's body, after its header. */
 static inline const void *tr_message_body(const struct tr_message *m)
 {
     return m + 1;
 }
 
+/** What follows the fixed part of the body: records, pages, bytes of a snapshot. */
 static inline const uint8_t *tr_message_tail(const struct tr_message *m)
 {
     return (const uint8_t *)(m + 1) + m->body_bytes;

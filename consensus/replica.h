@@ -161,6 +161,7 @@ struct tr_replica_status {
     const struct tr_replica_counts *counts;
 };
 
+/** Fills *out with where the replica stands. Owns: counts points into the replica. */
 void tr_replica_status(const struct tr_replica *r, struct tr_replica_status *out);
 
 #ifdef __cplusplus

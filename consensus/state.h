@@ -256,6 +256,7 @@ static inline void tr_timer_set(struct tr_replica *r, enum tr_timer timer, uint6
     }
 }
 
+/** Stops a timer; the deadline may still be the one that it had set. */
 static inline void tr_timer_stop(struct tr_replica *r, enum tr_timer timer)
 {
     r->timer[timer] = TR_NEVER;
@@ -269,6 +270,7 @@ void tr_trace(struct tr_replica *r, enum tr_trace_what what, uint8_t peer, uint8
 /** A new effect of this step. */
 struct tr_effect *tr_effect_add(struct tr_replica *r, enum tr_effect_type type);
 
+/** The set that holds this one member, by its index. */
 static inline uint16_t tr_mask(uint8_t member)
 {
     return (uint16_t)(1u << member);
