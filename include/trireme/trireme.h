@@ -160,11 +160,26 @@ struct tr_node_options {
 };
 
 /** Options with their defaults. */
+#ifdef __cplusplus
+/** The same for C++, which has no designated initializers before C++20. */
+static inline struct tr_node_options tr_node_options_init()
+{
+    struct tr_node_options o = {};
+    o.struct_bytes = sizeof(o);
+    o.cluster = "trireme";
+    o.driver = "udp";
+    o.lcore_count = 1;
+    o.log_level = TR_LOG_INFO;
+    return o;
+}
+#define TR_NODE_OPTIONS_INIT tr_node_options_init()
+#else
 #define TR_NODE_OPTIONS_INIT                                                                   \
     {                                                                                          \
         .struct_bytes = sizeof(struct tr_node_options), .cluster = "trireme", .driver = "udp", \
         .lcore_count = 1, .log_level = TR_LOG_INFO                                             \
     }
+#endif
 
 /** Opens a node: driver, memory, counters. `error` (may be NULL) gets a sentence when it fails.
  * Thread: setup. Returns 0, TR_EINVAL, TR_ENOMEM, TR_EADDR, TR_EBUSY, TR_ENOTSUP, TR_EPERM. */
@@ -229,6 +244,25 @@ struct tr_group_options {
     void *on_leader_context;
 };
 
+#ifdef __cplusplus
+/** The same for C++, which has no designated initializers before C++20. */
+static inline struct tr_group_options tr_group_options_init()
+{
+    struct tr_group_options o = {};
+    o.struct_bytes = sizeof(o);
+    o.apply_lcore = -1;
+    o.log_slots = 65536;
+    o.log_bytes = 64u << 20;
+    o.batch_commands_max = 64;
+    o.sessions_max = 1024;
+    o.reply_cache_bytes = 16u << 20;
+    o.snapshot_bytes_max = 64u << 20;
+    o.clock_drift_ppm = 1000;
+    o.one_sided = "auto";
+    return o;
+}
+#define TR_GROUP_OPTIONS_INIT tr_group_options_init()
+#else
 #define TR_GROUP_OPTIONS_INIT                                                                     \
     {                                                                                             \
         .struct_bytes = sizeof(struct tr_group_options), .apply_lcore = -1, .log_slots = 65536,   \
@@ -236,6 +270,7 @@ struct tr_group_options {
         .reply_cache_bytes = 16u << 20, .snapshot_bytes_max = 64u << 20, .clock_drift_ppm = 1000, \
         .one_sided = "auto"                                                                       \
     }
+#endif
 
 /** Opens a group on this node. Thread: setup. Returns 0, TR_EINVAL (with the reason in `error`),
  * TR_ENOMEM, TR_EEXIST, TR_ENOTSUP. */
@@ -298,10 +333,23 @@ struct tr_session_options {
     uint32_t timestamps; /* 1: stamp completions */
 };
 
+#ifdef __cplusplus
+/** The same for C++, which has no designated initializers before C++20. */
+static inline struct tr_session_options tr_session_options_init()
+{
+    struct tr_session_options o = {};
+    o.struct_bytes = sizeof(o);
+    o.window = 1024;
+    o.queue_bytes = 4u << 20;
+    return o;
+}
+#define TR_SESSION_OPTIONS_INIT tr_session_options_init()
+#else
 #define TR_SESSION_OPTIONS_INIT                                                                    \
     {                                                                                              \
         .struct_bytes = sizeof(struct tr_session_options), .window = 1024, .queue_bytes = 4u << 20 \
     }
+#endif
 
 /** Opens a session on a group; it is registered through the log in the background, and commands may
  * be submitted at once. Thread: any (it takes a lock, not on the poll path). Returns 0, TR_ENOMEM,
