@@ -416,6 +416,11 @@ tr_node_id tr_replica_node(const struct tr_replica *r, uint8_t member)
     return member < r->member_count ? r->peer[member].node : 0;
 }
 
+uint32_t tr_replica_incarnation(const struct tr_replica *r, uint8_t member)
+{
+    return member < r->member_count ? r->vector.incarnation[member] : 0;
+}
+
 const struct tr_record *tr_replica_entry(const struct tr_replica *r, uint64_t slot)
 {
     const struct tr_slot *s = tr_log_at(&r->log, slot);

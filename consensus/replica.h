@@ -124,6 +124,9 @@ uint8_t tr_replica_member(const struct tr_replica *r, tr_node_id node);
 /** The node at a member index; 0 past the last. */
 tr_node_id tr_replica_node(const struct tr_replica *r, uint8_t member);
 
+/** The incarnation of a member as known here, for MEMBER_HINT; 0: none known. */
+uint32_t tr_replica_incarnation(const struct tr_replica *r, uint8_t member);
+
 enum tr_replica_role {
     TR_REPLICA_RECOVERING = 0,
     TR_REPLICA_FOLLOWER = 1,
