@@ -1,0 +1,128 @@
+/* The idle strategies. */
+#include "dataplane/idle.h"
+
+#include "base/bytes.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* When crowded: hot this long after the last work, then yielding this long, then parked. */
+#define CROWDED_PAUSE_NS UINT64_C(3000)
+#define CROWDED_YIELD_NS UINT64_C(50000)
+/* The strategy `sleep` is hot this long. */
+#define SLEEP_PAUSE_NS UINT64_C(5000)
+#define ASSESS_NS      UINT64_C(50000000)
+/* Involuntary switches between two looks that mean that somebody else wants this CPU. */
+#define PREEMPTED_MANY 5
+
+static uint64_t preempted_count(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
+}
+
+void tr_idle_open(struct tr_idle_wait *w, enum tr_idle strategy, struct tr_pollers *table, int cpu)
+{
+    cpu_set_t set;
+    *w = (struct tr_idle_wait){.strategy = strategy, .table = table, .cpus_usable = 1};
+    w->entry = tr_pollers_enter(table, cpu);
+    if (sched_getaffinity(0, sizeof(set), &set) == 0)
+        w->cpus_usable = (uint32_t)CPU_COUNT(&set);
+    if (strategy == TR_IDLE_AUTO || strategy == TR_IDLE_SLEEP)
+        prctl(PR_SET_TIMERSLACK, 1000, 0, 0, 0);
+    w->preempted = preempted_count();
+}
+
+void tr_idle_close(struct tr_idle_wait *w)
+{
+    tr_pollers_leave(w->table, w->entry);
+    w->entry = -1;
+}
+
+/* Looks whether this poller has to share its CPU. */
+static void assess(struct tr_idle_wait *w, uint64_t now_ns)
+{
+    uint64_t preempted = preempted_count();
+    w->crowded = tr_pollers_crowded(w->table, w->entry, w->cpus_usable) ||
+                 preempted - w->preempted >= PREEMPTED_MANY;
+    w->preempted = preempted;
+    w->assess_ns = now_ns + ASSESS_NS;
+}
+
+/* Sleeps until the time is over or somebody wakes us. */
+static void park(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadline_ns)
+{
+    if (deadline_ns <= now_ns)
+        return;
+    uint64_t ns = tr_min_u64(TR_PARK_NS_MAX, deadline_ns - now_ns);
+    struct timespec timeout = {.tv_sec = 0, .tv_nsec = (long)ns};
+    w->state = TR_IDLING_PARK;
+    w->parks++;
+    tr_store_seq_cst(&w->parked, 1u);
+    syscall(SYS_futex, &w->parked, FUTEX_WAIT_PRIVATE, 1u, &timeout, NULL, 0);
+    tr_store_relaxed(&w->parked, 0u);
+}
+
+static void rest_yield(struct tr_idle_wait *w)
+{
+    w->state = TR_IDLING_YIELD;
+    w->yields++;
+    sched_yield();
+}
+
+static void rest_pause(struct tr_idle_wait *w)
+{
+    w->state = TR_IDLING_PAUSE;
+    tr_cpu_pause();
+}
+
+void tr_idle_unpark(struct tr_idle_wait *w)
+{
+    if (tr_exchange_acq_rel(&w->parked, 0u) != 0)
+        syscall(SYS_futex, &w->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+/* AUTO, when there are more pollers than CPUs. */
+static void rest_crowded(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadline_ns)
+{
+    uint64_t idle_ns = now_ns - w->work_ns;
+    if (idle_ns < CROWDED_PAUSE_NS)
+        rest_pause(w);
+    else if (idle_ns < CROWDED_YIELD_NS)
+        rest_yield(w);
+    else
+        park(w, now_ns, deadline_ns);
+}
+
+void tr_idle_rest(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadline_ns)
+{
+    switch (w->strategy) {
+    case TR_IDLE_AUTO:
+        if (tr_unlikely(now_ns >= w->assess_ns))
+            assess(w, now_ns);
+        if (w->crowded)
+            rest_crowded(w, now_ns, deadline_ns);
+        else
+            w->state = TR_IDLING_SPIN;
+        return;
+    case TR_IDLE_SPIN:
+        return;
+    case TR_IDLE_PAUSE:
+        rest_pause(w);
+        return;
+    case TR_IDLE_YIELD:
+        rest_yield(w);
+        return;
+    case TR_IDLE_SLEEP:
+        if (now_ns - w->work_ns < SLEEP_PAUSE_NS)
+            rest_pause(w);
+        else
+            park(w, now_ns, deadline_ns);
+        return;
+    }
+}
