@@ -1,0 +1,77 @@
+/* A node: what its groups and polling cores share. Public API in trireme/trireme.h. */
+#ifndef TR_DATAPLANE_NODE_H
+#define TR_DATAPLANE_NODE_H
+
+#include "base/prng.h"
+#include "dataplane/arena.h"
+#include "dataplane/clock.h"
+#include "dataplane/counters.h"
+#include "dataplane/group.h"
+#include "dataplane/lcore.h"
+#include "dataplane/log.h"
+#include "dataplane/pollers.h"
+#include "drivers/driver.h"
+
+TR_BEGIN_C
+
+#define TR_PEERS_MAX         64
+#define TR_ADDRESS_BYTES_MAX 128
+
+/* Whose threads poll. */
+enum tr_node_state { TR_NODE_SETUP = 0, TR_NODE_STARTED = 1, TR_NODE_POLLED = 2 };
+
+/* A peer, with a copy of its address. */
+struct tr_node_peer {
+    uint16_t node;
+    char address[TR_ADDRESS_BYTES_MAX];
+};
+
+struct tr_node {
+    struct tr_logger logger;
+    enum tr_node_state state;
+    uint16_t self;
+    uint32_t peer_count;
+    struct tr_node_peer peer[TR_PEERS_MAX];
+    const struct tr_driver *driver;
+    char *driver_options; /* NULL: none */
+    void *fabric;
+    uint32_t message_bytes_max; /* largest command and reply */
+    uint32_t wire_bytes_max;    /* asked of the driver */
+    enum tr_idle idle;
+    char cluster[64];
+    uint64_t cluster_hash;
+    uint64_t boot;
+    struct tr_prng random;
+    struct tr_clock clock; /* calibrated; copied by those who need one */
+    struct tr_arena arena;
+    struct tr_counters counters;
+    struct tr_pollers *pollers;
+
+    uint32_t lcore_count;
+    struct tr_lcore lcore[TR_LCORES_MAX];
+    struct tr_group **group;
+    uint32_t group_count, group_max;
+};
+
+/* config.c: Fills in what the options left to us and checks the rest; the sentence of a refusal
+ * goes to `error`. Returns TR_OK, TR_EINVAL, TR_ENOTSUP. */
+int tr_config_group(const struct tr_node *node, const struct tr_group_options *options,
+                    struct tr_replica_config *config, struct tr_apply_options *apply, char *error,
+                    size_t error_bytes);
+/* config.c: Copies options of an older or newer caller, whose struct may be shorter, over the
+ * defaults. Returns TR_OK or TR_EINVAL (struct_bytes is none of ours). */
+int tr_config_copy(void *into, size_t into_bytes, const void *from, size_t from_bytes);
+
+/* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
+int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,
+                      size_t error_bytes);
+
+/* Bytes of one group's inbound ring. */
+uint32_t tr_config_ring_bytes(const struct tr_replica_config *config);
+
+/* group.c */
+void tr_group_close(struct tr_group *g);
+
+TR_END_C
+
+#endif
