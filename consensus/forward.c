@@ -121,5 +121,5 @@ void tr_recv_forward(struct tr_replica *r, uint8_t from, const struct tr_message
     }
     p->forward_next++;
     r->count.forwards_received++;
-    tr_proposer_replicate(r);
+    r->pending |= TR_PENDING_REPLICATE;
 }

@@ -246,6 +246,7 @@ void tr_learner_make_room(struct tr_replica *r)
 {
     if (r->slot_apply == r->slot_commit) {
         tr_log_compact(&r->log);
+        r->room_position = 0;
     }
     if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing) {
         r->snapshot_making = true;

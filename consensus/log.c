@@ -66,7 +66,7 @@ static bool recycle(struct tr_log *log)
     return true;
 }
 
-struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes)
+struct tr_record *tr_log_room_slowly(struct tr_log *log, uint32_t payload_bytes)
 {
     uint64_t need = tr_record_bytes(payload_bytes);
     uint64_t to_end = log->arena_bytes - (log->head & (log->arena_bytes - 1));
@@ -84,7 +84,7 @@ struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes)
     return at(log, log->room);
 }
 
-bool tr_log_fits(struct tr_log *log, uint64_t slot)
+bool tr_log_fits_slowly(struct tr_log *log, uint64_t slot)
 {
     uint64_t kept =
         log->slot_recyclable + 1 > log->slot_first ? log->slot_recyclable + 1 : log->slot_first;
@@ -106,19 +106,30 @@ bool tr_log_fits(struct tr_log *log, uint64_t slot)
     return true;
 }
 
-struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
-                            enum tr_slot_state state)
+/* Copies a record with its padding, a cache line at a time: records are short and aligned. */
+static inline void copy_lines(void *to, const void *from, uint64_t bytes)
 {
-    struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
-    tr_assert_hot(record == at(log, log->room) && record->slot - log->slot_first <= log->slot_mask);
-    s->ballot = record->ballot;
-    s->position = log->room;
-    s->bytes = tr_record_bytes(record->payload_bytes);
-    s->state = (uint8_t)state;
-    s->acked = 0;
-    log->head = log->room + s->bytes;
-    log->slot_last = record->slot > log->slot_last ? record->slot : log->slot_last;
-    return s;
+    for (uint64_t i = 0; i < bytes; i += TR_RECORD_ALIGN) {
+        memcpy((uint8_t *)to + i, (const uint8_t *)from + i, TR_RECORD_ALIGN);
+    }
+}
+
+/* Stores a copy of a record in fresh room. */
+static struct tr_slot *put_fresh(struct tr_log *log, const struct tr_record *record,
+                                 enum tr_slot_state state)
+{
+    struct tr_record *room = tr_log_room(log, record->payload_bytes);
+    if (tr_unlikely(room == NULL)) {
+        return NULL;
+    }
+    copy_lines(room, record, tr_record_bytes(record->payload_bytes));
+    if (tr_unlikely(room->generation != 0)) {
+        room->generation = room->tag = 0;
+        room->position = 0;
+        room->commit_lag = 0;
+        tr_record_seal(room);
+    }
+    return tr_log_link(log, room, state);
 }
 
 static bool same_value(const struct tr_record *a, const struct tr_record *b)
@@ -133,6 +144,9 @@ struct tr_slot *tr_log_put(struct tr_log *log, const struct tr_record *record,
     if (tr_unlikely(!tr_log_fits(log, record->slot))) {
         return NULL;
     }
+    if (tr_likely(record->slot > log->slot_last)) {
+        return put_fresh(log, record, state);
+    }
     struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
     if (tr_unlikely(s->state != TR_SLOT_EMPTY) && same_value(tr_log_record(log, s), record)) {
         if (tr_ballot_less(s->ballot, record->ballot)) {
@@ -144,17 +158,7 @@ struct tr_slot *tr_log_put(struct tr_log *log, const struct tr_record *record,
     if (tr_unlikely(s->state == TR_SLOT_CHOSEN)) {
         return NULL; /* only a broken or lying peer has another value for it */
     }
-    struct tr_record *room = tr_log_room(log, record->payload_bytes);
-    if (tr_unlikely(room == NULL)) {
-        return NULL;
-    }
-    memcpy(room, record, sizeof(*record) + record->payload_bytes);
-    if (room->generation != 0) {
-        room->generation = room->tag = 0;
-        room->position = 0;
-        tr_record_seal(room);
-    }
-    return tr_log_link(log, room, state);
+    return put_fresh(log, record, state);
 }
 
 void tr_log_restamp(struct tr_log *log, struct tr_slot *slot, struct tr_ballot ballot)

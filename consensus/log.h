@@ -50,17 +50,11 @@ struct tr_log {
 void tr_log_init(struct tr_log *log, struct tr_slot *slot, uint32_t slots, void *arena,
                  uint64_t arena_bytes);
 
-/** Room for a record of `payload_bytes` at the head, recycling what may go. NULL: no room until
- * more is recyclable. The room is lost to the next call of tr_log_room or tr_log_put. */
-struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes);
+/** tr_log_room when something must be recycled or padded first. */
+struct tr_record *tr_log_room_slowly(struct tr_log *log, uint32_t payload_bytes);
 
-/** Makes the record in the room (payload in place, header complete and sealed) the entry of its
- * slot. The slot must fit the table (tr_log_fits). Returns the slot. */
-struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
-                            enum tr_slot_state state);
-
-/** Whether a slot is, or can be made, part of the table by recycling. */
-bool tr_log_fits(struct tr_log *log, uint64_t slot);
+/** tr_log_fits when slots must be recycled first. */
+bool tr_log_fits_slowly(struct tr_log *log, uint64_t slot);
 
 /**
  * Stores a copy of a valid record as the entry of its slot, with the fields of a ring cleared. An
@@ -80,6 +74,41 @@ void tr_log_truncate(struct tr_log *log, uint64_t slot);
 /** Closes the holes that replaced records left, so that the tail can go on; nobody may hold a
  * pointer into the log. Returns bytes won. Cost: up to a copy of the arena. */
 uint64_t tr_log_compact(struct tr_log *log);
+
+/** Room for a record of `payload_bytes` at the head, recycling what may go. NULL: no room until
+ * more is recyclable. The room is lost to the next call of tr_log_room or tr_log_put. */
+static inline struct tr_record *tr_log_room(struct tr_log *log, uint32_t payload_bytes)
+{
+    uint64_t need = tr_record_bytes(payload_bytes);
+    uint64_t offset = log->head & (log->arena_bytes - 1);
+    if (log->head + need - log->tail > log->arena_bytes || offset + need > log->arena_bytes) {
+        return tr_log_room_slowly(log, payload_bytes);
+    }
+    log->room = log->head;
+    return (struct tr_record *)(void *)(log->arena + offset);
+}
+
+/** Whether a slot is, or can be made, part of the table by recycling. */
+static inline bool tr_log_fits(struct tr_log *log, uint64_t slot)
+{
+    return slot - log->slot_first <= log->slot_mask || tr_log_fits_slowly(log, slot);
+}
+
+/** Makes the record in the room (payload in place, header complete and sealed) the entry of its
+ * slot. The slot must fit the table (tr_log_fits). Returns the slot. */
+static inline struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
+                                          enum tr_slot_state state)
+{
+    struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
+    s->ballot = record->ballot;
+    s->position = log->room;
+    s->bytes = tr_record_bytes(record->payload_bytes);
+    s->state = (uint8_t)state;
+    s->acked = 0;
+    log->head = log->room + s->bytes;
+    log->slot_last = record->slot > log->slot_last ? record->slot : log->slot_last;
+    return s;
+}
 
 /** The entry of a slot, or NULL when it is absent. */
 static inline struct tr_slot *tr_log_at(const struct tr_log *log, uint64_t slot)

@@ -16,17 +16,21 @@
 
 /* ---- own log */
 
-bool tr_proposer_has_room(const struct tr_replica *r, uint32_t payload_bytes)
+bool tr_proposer_has_room(struct tr_replica *r, uint32_t payload_bytes)
 {
     /* A quarter of slots and arena stays free for what a follower, or the next leader, must take in
      * beside this leader's values. */
-    uint64_t needed = r->log.slot_recyclable + 1;
-    if (r->slot_next - needed >= (r->log.slot_mask + 1) / 4 * 3) {
-        return false;
+    if (tr_likely(r->slot_next < r->room_slot &&
+                  r->log.head + tr_record_bytes(payload_bytes) <= r->room_position)) {
+        return true; /* less was recyclable when these limits were found */
     }
+    uint64_t needed = r->log.slot_recyclable + 1;
     const struct tr_slot *oldest = tr_log_at(&r->log, needed);
-    return oldest == NULL || r->log.head + tr_record_bytes(payload_bytes) - oldest->position <=
-                                 r->log.arena_bytes / 4 * 3;
+    uint64_t from = oldest != NULL ? oldest->position : r->log.head;
+    r->room_slot = needed + (r->log.slot_mask + 1) / 4 * 3;
+    r->room_position = from + r->log.arena_bytes / 4 * 3;
+    return r->slot_next < r->room_slot &&
+           r->log.head + tr_record_bytes(payload_bytes) <= r->room_position;
 }
 
 /* Completes the header of the record in the room and makes it the entry of the next slot. */
@@ -119,7 +123,7 @@ void *tr_replica_propose_room(struct tr_replica *r, uint32_t bytes)
     return r->room != NULL ? r->room + 1 : NULL;
 }
 
-bool tr_replica_can_propose(const struct tr_replica *r, uint32_t bytes)
+bool tr_replica_can_propose(struct tr_replica *r, uint32_t bytes)
 {
     if (bytes > r->config.entry_bytes_max) {
         return false;
@@ -163,10 +167,7 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
         reject(r, TR_REJECT_FULL);
         return;
     }
-    tr_proposer_replicate(r);
-    if (r->config.quorum_p2 == 1) {
-        tr_proposer_count(r);
-    }
+    r->pending |= TR_PENDING_REPLICATE; /* once for all proposals of a cycle */
 }
 
 /* ---- replication */

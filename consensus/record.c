@@ -8,46 +8,9 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records lie in memory as on the wire");
 _Static_assert(sizeof(struct tr_run) % 8 == 0, "commands begin at multiples of 8");
 
-#define RECORD_CRC_BYTES offsetof(struct tr_record, crc)
-
-static inline uint32_t header_crc(const struct tr_record *record)
-{
-    uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
-    return tr_crc32c(seed, record, RECORD_CRC_BYTES);
-}
-
-/* A batch has commands; nothing else has. */
-static inline bool count_fits_kind(const struct tr_record *record)
-{
-    uint32_t count = record->command_count;
-    if (record->kind == TR_RECORD_COMMANDS)
-        return count - 1 < TR_BATCH_COMMANDS_MAX;
-    return record->kind <= TR_RECORD_CONFIG && count == 0;
-}
-
 void tr_record_seal(struct tr_record *record)
 {
-    record->crc = header_crc(record);
-}
-
-bool tr_record_header_valid(const struct tr_record *record)
-{
-    return header_crc(record) == record->crc && count_fits_kind(record) && record->reserved8 == 0 &&
-           record->ballot.reserved == 0 && record->payload_bytes <= TR_ENTRY_BYTES_MAX;
-}
-
-bool tr_record_payload_valid(const struct tr_record *record)
-{
-    return tr_crc32c(0, record + 1, record->payload_bytes) == record->payload_crc;
-}
-
-bool tr_record_valid(const struct tr_record *record, uint64_t bytes)
-{
-    if (tr_unlikely(bytes < sizeof(*record) || !tr_record_header_valid(record)))
-        return false;
-    if (tr_unlikely(record->kind == TR_RECORD_PAD))
-        return false;
-    return record->payload_bytes <= bytes - sizeof(*record) && tr_record_payload_valid(record);
+    record->crc = tr_record_header_crc(record);
 }
 
 /* Bytes of the lengths of a run whose commands differ in length. */

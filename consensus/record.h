@@ -12,7 +12,9 @@
 #ifndef TR_CONSENSUS_RECORD_H
 #define TR_CONSENSUS_RECORD_H
 
+#include "base/crc32c.h"
 #include "base/limits.h"
+#include "base/types.h"
 #include "consensus/ballot.h"
 
 #include <stddef.h>
@@ -92,20 +94,48 @@ static inline uint32_t tr_record_bytes(uint32_t payload_bytes)
 /** Sets the header's CRC over its other fields. */
 void tr_record_seal(struct tr_record *record);
 
+/** CRC of a header, seeded by its tag. */
+static inline uint32_t tr_record_header_crc(const struct tr_record *record)
+{
+    uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
+    return tr_crc32c(seed, record, offsetof(struct tr_record, crc));
+}
+
+/** The header's part of tr_record_valid, a PAD's header too. The payload may be absent, or torn. */
+static inline bool tr_record_header_valid(const struct tr_record *record)
+{
+    /* A batch has commands; nothing else has. */
+    uint32_t count = record->command_count;
+    bool counts = record->kind == TR_RECORD_COMMANDS
+                      ? count - 1 < TR_BATCH_COMMANDS_MAX
+                      : record->kind <= TR_RECORD_CONFIG && count == 0;
+    return tr_record_header_crc(record) == record->crc && counts && record->reserved8 == 0 &&
+           record->ballot.reserved == 0 && record->payload_bytes <= TR_ENTRY_BYTES_MAX;
+}
+
+/** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable
+ * after the header. */
+static inline bool tr_record_payload_valid(const struct tr_record *record)
+{
+    return tr_crc32c(0, record + 1, record->payload_bytes) == record->payload_crc;
+}
+
 /**
  * Whether header and payload are whole, the kind known, the reserved bytes zero, the payload within
  * TR_ENTRY_BYTES_MAX, and command_count 1 .. TR_BATCH_COMMANDS_MAX for COMMANDS, 0 for the others;
  * `bytes` is what lies readable at `record`. A PAD is not valid here: nothing but a ring carries
  * one (tr_ring_next). Cost: CRC of header and payload.
  */
-bool tr_record_valid(const struct tr_record *record, uint64_t bytes);
-
-/** The header's part of tr_record_valid, a PAD's header too. The payload may be absent, or torn. */
-bool tr_record_header_valid(const struct tr_record *record);
-
-/** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable
- * after the header. */
-bool tr_record_payload_valid(const struct tr_record *record);
+static inline bool tr_record_valid(const struct tr_record *record, uint64_t bytes)
+{
+    if (tr_unlikely(bytes < sizeof(*record) || !tr_record_header_valid(record))) {
+        return false;
+    }
+    if (tr_unlikely(record->kind == TR_RECORD_PAD)) {
+        return false;
+    }
+    return record->payload_bytes <= bytes - sizeof(*record) && tr_record_payload_valid(record);
+}
 
 /** One run of a payload, decoded. */
 struct tr_run_view {

@@ -147,8 +147,8 @@ struct tr_effect *tr_effect_add(struct tr_replica *r, enum tr_effect_type type)
 
 /* ---- messages */
 
-static void drop(struct tr_replica *r, uint64_t *count, enum tr_trace_what why, uint8_t from,
-                 uint8_t type)
+static tr_noinline void drop(struct tr_replica *r, uint64_t *count, enum tr_trace_what why,
+                             uint8_t from, uint8_t type)
 {
     (*count)++;
     tr_trace(r, why, from, type, 0, 0);
@@ -185,7 +185,7 @@ static tr_recv *const recv_of[TR_MESSAGE_TYPES] = {
     (1u << TR_MESSAGE_RECOVER | 1u << TR_MESSAGE_RECOVERED | 1u << TR_MESSAGE_FOUND | \
      1u << TR_MESSAGE_LEARN | 1u << TR_MESSAGE_SNAPSHOT_CHUNK)
 
-static void recv_message(struct tr_replica *r, const struct tr_event *ev)
+static tr_noinline void recv_message(struct tr_replica *r, const struct tr_event *ev)
 {
     uint8_t from = ev->u.message.from;
     tr_assert(from < r->member_count && from != r->self);
@@ -264,7 +264,7 @@ static void fire(struct tr_replica *r, enum tr_timer timer)
     }
 }
 
-static void timers(struct tr_replica *r)
+static tr_noinline void timers(struct tr_replica *r)
 {
     uint64_t earliest = TR_NEVER;
     r->deadline_ns = TR_NEVER;
@@ -300,6 +300,9 @@ static void pending(struct tr_replica *r)
     }
     if (todo & TR_PENDING_REPLICATE) {
         tr_proposer_replicate(r);
+        if (r->role == TR_REPLICA_LEADER && r->config.quorum_p2 == 1) {
+            tr_proposer_count(r);
+        }
     }
     if (todo & TR_PENDING_PROBE) {
         tr_proposer_heartbeat(r);
@@ -309,7 +312,7 @@ static void pending(struct tr_replica *r)
     }
 }
 
-static void timeout(struct tr_replica *r)
+static tr_noinline void timeout(struct tr_replica *r)
 {
     if (r->pending != 0) {
         pending(r);
@@ -326,7 +329,7 @@ uint64_t tr_replica_deadline_ns(const struct tr_replica *r)
 
 /* ---- the step */
 
-static void member_hint(struct tr_replica *r, const struct tr_event *ev)
+static tr_noinline void member_hint(struct tr_replica *r, const struct tr_event *ev)
 {
     uint8_t member = ev->u.member_hint.member;
     bool stale =

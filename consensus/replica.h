@@ -71,7 +71,7 @@ uint64_t tr_replica_deadline_ns(const struct tr_replica *r);
 void *tr_replica_propose_room(struct tr_replica *r, uint32_t bytes);
 
 /** Whether a PROPOSE of `bytes` would be taken now: as a leader's proposal, or forwarded. */
-bool tr_replica_can_propose(const struct tr_replica *r, uint32_t bytes);
+bool tr_replica_can_propose(struct tr_replica *r, uint32_t bytes);
 
 /** The chosen record of a slot that COMMIT has named and APPLIED has not passed by a snapshot;
  * valid until the next step. */

@@ -102,21 +102,6 @@ uint64_t tr_send_records(struct tr_replica *r, uint64_t slot_first, uint64_t slo
     return slot - 1;
 }
 
-const struct tr_record *tr_tail_next(struct tr_tail *tail)
-{
-    const struct tr_record *record = (const struct tr_record *)(const void *)tail->next;
-    if (tail->left == 0 || !tr_record_valid(record, tail->left)) {
-        return NULL;
-    }
-    uint32_t bytes = tr_record_bytes(record->payload_bytes);
-    if (bytes > tail->left || record->generation != 0) {
-        return NULL;
-    }
-    tail->next += bytes;
-    tail->left -= bytes;
-    return record;
-}
-
 uint64_t tr_replica_accept(struct tr_replica *r, uint64_t slot_first, uint64_t slot_last,
                            void *header, struct tr_piece *piece, uint32_t *piece_count)
 {
@@ -129,6 +114,7 @@ uint64_t tr_replica_accept(struct tr_replica *r, uint64_t slot_first, uint64_t s
     piece[0] = (struct tr_piece){header, total};
     *piece_count = 1;
     uint32_t count = 0;
+    uint64_t follows = UINT64_MAX; /* position where a record would follow the last piece */
     uint64_t slot = slot_first;
     for (; slot <= slot_last; slot++) {
         const struct tr_slot *s = tr_log_at(&r->log, slot);
@@ -136,9 +122,13 @@ uint64_t tr_replica_accept(struct tr_replica *r, uint64_t slot_first, uint64_t s
             (count > 0 && total + s->bytes > r->config.message_bytes_aim)) {
             break;
         }
-        if (!piece_add(piece, piece_count, tr_log_record(&r->log, s), s->bytes)) {
+        if (tr_likely(s->position == follows)) {
+            piece[*piece_count - 1].bytes += s->bytes;
+        } else if (!piece_add(piece, piece_count, tr_log_record(&r->log, s), s->bytes)) {
             break;
         }
+        follows = s->position + s->bytes;
+        follows = (follows & (r->log.arena_bytes - 1)) != 0 ? follows : UINT64_MAX;
         total += s->bytes;
         count++;
     }

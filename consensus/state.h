@@ -203,7 +203,8 @@ struct tr_replica {
     uint64_t stamp;         /* last used */
     uint64_t contact_stamp; /* a Q2 has echoed stamps up to here */
     uint64_t slot_news;     /* commit watermark that the followers were last told */
-    struct tr_record *room; /* that tr_replica_propose_room gave */
+    uint64_t room_slot, room_position; /* proposals below these have room */
+    struct tr_record *room;            /* that tr_replica_propose_room gave */
     uint32_t room_bytes;
 
     /* Forwarding, as follower. */
@@ -298,7 +299,20 @@ struct tr_tail {
     uint32_t left;
 };
 /** The next record, or NULL at the end or where it is malformed (then left is not 0). */
-const struct tr_record *tr_tail_next(struct tr_tail *tail);
+static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
+{
+    const struct tr_record *record = (const struct tr_record *)(const void *)tail->next;
+    if (!tr_record_valid(record, tail->left) || record->generation != 0) {
+        return NULL;
+    }
+    uint32_t bytes = tr_record_bytes(record->payload_bytes);
+    if (bytes > tail->left) {
+        return NULL;
+    }
+    tail->next += bytes;
+    tail->left -= bytes;
+    return record;
+}
 
 /* ---- vector of incarnations (recovery.c) */
 
@@ -337,7 +351,7 @@ uint64_t tr_proposer_stamp(struct tr_replica *r);
 /** Time since a Q2 was last heard, as leader. */
 uint64_t tr_proposer_contact_age_ns(const struct tr_replica *r);
 /** Whether the leader's own log may grow by this. */
-bool tr_proposer_has_room(const struct tr_replica *r, uint32_t payload_bytes);
+bool tr_proposer_has_room(struct tr_replica *r, uint32_t payload_bytes);
 
 /* ---- acceptor.c */
 void tr_recv_accept(struct tr_replica *r, uint8_t from, const struct tr_message *m);
