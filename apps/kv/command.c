@@ -224,6 +224,8 @@ static int compare_name(const uint8_t *name, uint32_t bytes, const char *other)
 {
     for (uint32_t at = 0; at < bytes; at++) {
         int difference = (int)lower(name[at]) - (int)(uint8_t)other[at];
+        if (other[at] == '\0') /* a name may hold a zero byte */
+            return 1;
         if (difference != 0)
             return difference;
     }

@@ -47,7 +47,13 @@ TEST(command, names_that_are_none_are_not_found)
 {
     for (const std::string name : {"", "ge", "gett", "set ", "zzz", "\xff", "aaa"})
         EXPECT_EQ(nullptr, find(name)) << name;
-    EXPECT_EQ(nullptr, find(std::string("get\0", 4)));
+}
+
+TEST(command, zero_bytes_are_not_the_end_of_a_name)
+{
+    for (const char *name : {"get", "unlink", "append"})
+        EXPECT_EQ(nullptr, find(name + std::string(100, '\0'))) << name;
+    EXPECT_EQ(nullptr, find(std::string("get\0x", 5)));
 }
 
 TEST(command, each_row_says_how_it_is_answered)
