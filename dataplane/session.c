@@ -254,8 +254,10 @@ static uint64_t reply_room(struct tr_session *s, uint32_t bytes)
     uint64_t mask = s->reply_bytes - 1;
     uint64_t at = s->reply_tail;
     uint32_t need = tr_align_up_u32(bytes, ITEM_ALIGN);
-    if (head == at || (at & mask) + need > s->reply_bytes)
-        at = tr_align_up_u64(at, s->reply_bytes); /* empty: back to the front; full: around */
+    if (head == at)
+        head = at = tr_align_up_u64(at, s->reply_bytes); /* empty: back to the front */
+    else if ((at & mask) + need > s->reply_bytes)
+        at = tr_align_up_u64(at, s->reply_bytes);
     return at + need - head <= s->reply_bytes ? at : UINT64_MAX;
 }
 
