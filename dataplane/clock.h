@@ -28,6 +28,7 @@ struct tr_clock {
     uint64_t last_ns;               /* the latest time given out */
     uint32_t strikes; /* comparisons in a row in which the counter was not believable */
     bool counter;     /* the counter is in use */
+    const uint64_t *virtual_ns; /* a simulated world's time, instead of all that; NULL: none */
 };
 
 /* CLOCK_MONOTONIC by the system. Thread: any. Cost: the vdso's. */
@@ -40,6 +41,9 @@ static inline uint64_t tr_clock_system_ns(void)
 
 /* Calibrates a clock, spinning for about 2 ms where there is a counter. Thread: any. */
 void tr_clock_open(struct tr_clock *c);
+
+/* Follows a simulated world's time from now on. Thread: the clock's, or setup. */
+void tr_clock_follow(struct tr_clock *c, const uint64_t *virtual_ns);
 
 /* Compares with the system's clock and returns the time. Thread: the clock's. */
 uint64_t tr_clock_resync(struct tr_clock *c);

@@ -258,6 +258,13 @@ static void *fabric_below(const struct tr_node *node)
     return wrapped ? ((struct fabric *)node->fabric)->loop : node->fabric;
 }
 
+void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns)
+{
+    tr_clock_follow(&node->clock, virtual_ns);
+    for (uint32_t i = 0; i < node->lcore_count; i++)
+        node->lcore[i].clock = node->clock;
+}
+
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
 {
     if (l->port != NULL)

@@ -62,6 +62,9 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
  * defaults. Returns TR_OK or TR_EINVAL (struct_bytes is none of ours). */
 int tr_config_copy(void *into, size_t into_bytes, const void *from, size_t from_bytes);
 
+/* Makes a node just opened, without groups, follow a simulated world's time. Thread: setup. */
+void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns);
+
 /* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,
                       size_t error_bytes);
