@@ -159,6 +159,16 @@ static inline void tr_gather_next(struct tr_gather_cursor *g, uint8_t *to, uint3
     }
 }
 
+/* Passes over the next bytes, of which there are enough. */
+static inline void tr_gather_skip(struct tr_gather_cursor *g, uint32_t bytes)
+{
+    g->offset += bytes;
+    while (g->offset > g->segment->bytes) {
+        g->offset -= g->segment->bytes;
+        g->segment++;
+    }
+}
+
 /* Numbers of messages that were completed lately: a late copy of a piece does not begin them again.
  */
 #define TR_REASSEMBLY_DONE 16

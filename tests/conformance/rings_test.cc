@@ -181,15 +181,16 @@ TEST_P(Rings, CompletionsComeInTheOrderOfPostingAndBreakOnce)
         uint64_t posted = 0;
         unsigned fence_after = lap * writes_max / 40;
         std::vector<tr_write_completion> all;
+        std::vector<std::string> sources(writes_max); // they stay until the completion (rule 7)
         for (; posted < writes_max; posted++) {
             if (posted == fence_after) {
                 ASSERT_EQ(owner->driver->fence_start(owner->raw(), ring.ring) == TR_OK,
                           !has(TR_DRIVER_ASYNC_FENCE));
             }
-            std::string data = pattern(64, posted);
+            sources[posted] = pattern(64, posted);
             ASSERT_TRUE(until({owner, writer}, [&] {
-                return writer->write(remote, static_cast<uint32_t>(posted * 64), data, posted) ==
-                       TR_OK;
+                return writer->write(remote, static_cast<uint32_t>(posted * 64), sources[posted],
+                                     posted) == TR_OK;
             }));
             if (lap % 2 == 0) {
                 for (const tr_write_completion &done : writer->completions(3))
@@ -213,7 +214,10 @@ TEST_P(Rings, CompletionsComeInTheOrderOfPostingAndBreakOnce)
                           pattern(64, i));
             }
         }
-        ASSERT_FALSE(counted);
+        // Until a fence is quiescent, what is posted may count.
+        if (!has(TR_DRIVER_ASYNC_FENCE)) {
+            ASSERT_FALSE(counted);
+        }
         ASSERT_TRUE(fence(*owner, ring.ring, {writer}));
         writer->driver->remote_close(writer->raw(), remote);
         remote = grant(8 + lap);
@@ -314,7 +318,8 @@ TEST_P(Rings, OfAClosedPortNeverCountAgain)
     ASSERT_EQ(write(*writer, *owner, remote, 0, pattern(64, 1)), TR_WRITE_OK);
     ports[0]->close();
     std::vector<tr_write_completion> done;
-    ASSERT_EQ(writer->write(remote, 64, pattern(64, 2), 5), TR_OK);
+    std::string source = pattern(64, 2);
+    ASSERT_EQ(writer->write(remote, 64, source, 5), TR_OK);
     ASSERT_TRUE(until({writer}, [&] {
         done = writer->completions();
         return !done.empty();
