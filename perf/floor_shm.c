@@ -15,6 +15,9 @@
 /* Records that a follower takes before it acknowledges them. */
 #define FOLLOW_BURST 32
 
+/* Bytes of a ring at least: what the engine grants a peer by default. */
+#define RING_BYTES (1u << 20)
+
 /* Slots of a small ring. */
 #define SMALL_SLOTS 16
 
@@ -319,6 +322,7 @@ VARIANT(bare, poll_acknowledgements, .bare = true)
 VARIANT(bare_tail, poll_acknowledgements, .bare = true, .tail = true)
 
 VARIANT(fence, poll_fences, .tail = false)
+VARIANT(fence_small, poll_fences, .small = true)
 VARIANT(fence_early, poll_fences, .own = 1)
 VARIANT(fence_rest, poll_fences, .rest = 16)
 VARIANT(fence_tail, poll_fences, .tail = true)
@@ -347,6 +351,7 @@ static const struct tr_perf_floor_variant shm_variants[] = {
 
 static const struct tr_perf_floor_variant one_sided_variants[] = {
     ROW(fence, "record's first word publishes", true),
+    ROW(fence_small, "record's first word, 16 slots", true),
     ROW(fence_early, "record's first word, asked for early", true),
     ROW(fence_rest, "record's first word, follower rests", true),
     ROW(fence_tail, "word beside the ring publishes", true),
@@ -385,7 +390,8 @@ static int open_memory(const struct tr_perf_floor_shape *shape,
     f->head.shape = *shape;
     f->slot_bytes = tr_perf_record_bytes(shape->size_bytes, shape->batch);
     f->slots = SMALL_SLOTS;
-    while (f->slots < shape->window / shape->batch * 2)
+    while ((uint64_t)f->slots * f->slot_bytes < RING_BYTES ||
+           f->slots < shape->window / shape->batch * 2)
         f->slots *= 2;
     f->ring_bytes = tr_align_up_u64(sizeof(struct ends) + (uint64_t)f->slots * f->slot_bytes, 4096);
     f->memory_bytes = f->ring_bytes * (shape->followers > 0 ? shape->followers : 1);

@@ -327,8 +327,8 @@ int tr_perf_run_choose(struct tr_perf_run *run, const struct tr_perf_offer *offe
             result = try_variant(run, &brief, v, histogram, &p50_ns[v][round], &per_s[v][round],
                                  error, error_bytes);
     for (uint32_t v = 0; v < table->variant_count && result == TR_OK; v++) {
-        run->variants[v].p50_ns = tr_perf_quartiles_of(p50_ns[v], TR_PERF_CHOICE_ROUNDS).median;
-        run->variants[v].per_s = tr_perf_quartiles_of(per_s[v], TR_PERF_CHOICE_ROUNDS).median;
+        run->variants[v].p50_ns = tr_perf_quartiles_of(p50_ns[v], TR_PERF_CHOICE_ROUNDS).least;
+        run->variants[v].per_s = tr_perf_quartiles_of(per_s[v], TR_PERF_CHOICE_ROUNDS).most;
         if (table->variants[v].is_floor &&
             (best == UINT32_MAX || is_better(offer, &run->variants[v], &run->variants[best])))
             best = v;

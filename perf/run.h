@@ -28,7 +28,8 @@ struct tr_perf_offer {
     double slice_seconds;
 };
 
-/* One variant of the floor, tried. */
+/* One variant of the floor, tried: the best of its slices, since whatever disturbs a slice makes it
+ * worse. */
 struct tr_perf_variant_result {
     double p50_ns;
     double per_s;
