@@ -15,6 +15,7 @@ TR_BEGIN_C
 int tr_perf_command_load(const struct tr_perf_options *options);
 int tr_perf_command_sweep(const struct tr_perf_options *options);
 int tr_perf_command_memory(const struct tr_perf_options *options);
+int tr_perf_command_instructions(const struct tr_perf_options *options);
 
 /* Says on stderr what went wrong. Returns: TR_PERF_EXIT_FAILED. */
 int tr_perf_fail(const char *error);

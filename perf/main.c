@@ -25,8 +25,9 @@ int main(int argc, char **argv)
         return tr_perf_command_sweep(&options);
     case TR_PERF_MEMORY:
         return tr_perf_command_memory(&options);
-    case TR_PERF_NODE:
     case TR_PERF_INSTRUCTIONS:
+        return tr_perf_command_instructions(&options);
+    case TR_PERF_NODE:
     case TR_PERF_COMMANDS:
         break;
     }
