@@ -104,7 +104,6 @@ static void candidate(struct tr_replica *r)
         struct tr_peer *p = &r->peer[i];
         p->promised = false;
         p->page_next = r->slot_commit + 1;
-        p->page_commit = 0;
         p->grant.generation = 0;
         p->ring = false;
     }
@@ -386,6 +385,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
     }
     tr_vector_merge(r, &p->vector);
     r->slot_known = p->slot_commit > r->slot_known ? p->slot_commit : r->slot_known;
+    peer->page_commit = p->slot_commit > peer->page_commit ? p->slot_commit : peer->page_commit;
     bool knows_all = memcmp(&p->vector, &r->vector, sizeof(r->vector)) == 0;
     if (!knows_all || r->role == TR_REPLICA_RECOVERING) {
         tr_vector_send(
@@ -406,7 +406,6 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
     }
     tr_election_wait(r);
     peer->page_next = p->slot_last + 1;
-    peer->page_commit = p->slot_commit > peer->page_commit ? p->slot_commit : peer->page_commit;
     peer->grant = p->grant;
     peer->grant_vector_hash = r->vector_hash;
     peer->slot_recyclable = p->slot_truncated;

@@ -6,6 +6,7 @@
  * has itself applied and snapshotted (rule 13). A slot is taken as chosen only when it arrived as
  * chosen, or is held at the very ballot of the watermark that covers it (rule 11).
  */
+#include "base/bytes.h"
 #include "base/crc32c.h"
 #include "consensus/state.h"
 
@@ -186,6 +187,7 @@ void tr_recv_learn(struct tr_replica *r, uint8_t from, const struct tr_message *
         return;
     }
     r->count.learns_received++;
+    r->peer[from].page_commit = tr_max_u64(learn->slot_commit, r->peer[from].page_commit);
     r->slot_known = learn->slot_commit > r->slot_known ? learn->slot_commit : r->slot_known;
     if (learn->slot_truncated > r->slot_commit && learn->slot_truncated <= learn->slot_commit) {
         if (!r->pulling) {

@@ -73,7 +73,7 @@ struct tr_peer {
     /* Candidate. */
     bool prevoted, promised; /* promised: the chain of pages is complete */
     uint64_t page_next;      /* first slot of the next page */
-    uint64_t page_commit;
+    uint64_t page_commit;    /* the highest commit that it told of: whom to fetch from */
 
     /* Forwarding: as leader, the next batch of this follower. */
     uint64_t forward_next, forward_stream;
