@@ -18,6 +18,8 @@
 
 void tr_group_step(struct tr_group *g, struct tr_event *event)
 {
+    if (tr_unlikely(g->leases)) /* the time of an event must not lie before the event (rule 16) */
+        g->now_ns = tr_clock_now_ns(&g->lcore->clock);
     event->now_ns = g->now_ns;
     tr_replica_step(g->replica, event, &g->effects);
     if (g->effects.count != 0)

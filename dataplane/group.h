@@ -148,6 +148,7 @@ struct tr_group {
 
     /* The turn. */
     uint64_t now_ns;
+    bool leases;            /* reads may rest on a lease: each step reads the clock */
     uint64_t deadline_ns;   /* of the core */
     uint64_t slot_commit;   /* named by COMMIT */
     uint64_t slot_posted;   /* given to the apply stage */

@@ -203,6 +203,7 @@ static int build(struct opening *o, struct tr_group **out)
         status = init_inlet(o, g);
     if (status != TR_OK)
         return status;
+    g->leases = o->config.lease_ns != 0;
     g->now_ns = tr_clock_now_ns(&o->lcore->clock);
     g->replica = tr_replica_init(replica, &o->config, g->now_ns);
     g->deadline_ns = tr_replica_deadline_ns(g->replica);
