@@ -27,8 +27,9 @@ for script in scripts/test scripts/quickstart; do
     expect 2 "unknown argument '--nonsense'" "$script" --nonsense
 done
 expect 2 "no stage 'nonsense'" scripts/test --stage nonsense
-expect 2 'needs a' scripts/test --stage
-expect 2 'needs a number' scripts/test --jobs many
+expect 2 'needs a value' scripts/test --stage
+expect 2 'need a number' scripts/test --jobs many
+expect 2 'need a number' scripts/test --patience 0
 expect 2 'usage: ' scripts/install-packages
 
 # Neither root nor sudo: the list, and no attempt.
