@@ -30,7 +30,8 @@ static inline void tr_gather_copy(void *dst, const struct tr_segment *segment,
     unsigned char *to = (unsigned char *)dst;
     const struct tr_segment *end = segment + segment_count;
     do {
-        memcpy(to, segment->data, segment->bytes);
+        if (segment->bytes != 0) /* else data may be NULL, which memcpy may not be given */
+            memcpy(to, segment->data, segment->bytes);
         to += segment->bytes;
     } while (++segment != end);
 }
