@@ -26,8 +26,8 @@ struct tr_clock {
     uint64_t resync_tsc;            /* ticks after base_tsc at which the next comparison is due */
     uint64_t anchor_tsc, anchor_ns; /* a comparison long ago: the long run gives the rate */
     uint64_t last_ns;               /* the latest time given out */
-    uint32_t strikes; /* comparisons in a row in which the counter was not believable */
-    bool counter;     /* the counter is in use */
+    uint32_t strikes;           /* comparisons in a row in which the counter was not believable */
+    bool counter;               /* the counter is in use */
     const uint64_t *virtual_ns; /* a simulated world's time, instead of all that; NULL: none */
 };
 
