@@ -250,12 +250,12 @@ int tr_read_local(struct tr_session *s, const void *query, uint32_t bytes, void 
 /* Room for a reply in the ring: where it begins, or UINT64_MAX. */
 static uint64_t reply_room(struct tr_session *s, uint32_t bytes)
 {
-    uint64_t head = tr_load_acquire(&s->reply_head); /* (R) */
+    uint64_t head = tr_max_u64(tr_load_acquire(&s->reply_head), s->reply_base); /* (R) */
     uint64_t mask = s->reply_bytes - 1;
     uint64_t at = s->reply_tail;
     uint32_t need = tr_align_up_u32(bytes, ITEM_ALIGN);
     if (head == at)
-        head = at = tr_align_up_u64(at, s->reply_bytes); /* empty: back to the front */
+        s->reply_base = head = at = tr_align_up_u64(at, s->reply_bytes); /* empty: to the front */
     else if ((at & mask) + need > s->reply_bytes)
         at = tr_align_up_u64(at, s->reply_bytes);
     return at + need - head <= s->reply_bytes ? at : UINT64_MAX;

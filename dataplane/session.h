@@ -144,6 +144,7 @@ struct tr_session {
     uint64_t completed;                              /* commands completed, taken or not */
     uint64_t reads_ready, reads_done;
     uint64_t reply_tail;
+    uint64_t reply_base; /* where it last began anew at the front: nothing before it is in use */
     tr_atomic_u32 gaps;  /* refusals for a gap: propose again */
     tr_atomic_u32 state; /* enum tr_session_state */
     tr_atomic_u32 quiet; /* no callback comes any more */

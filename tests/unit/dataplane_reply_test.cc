@@ -102,4 +102,27 @@ TEST(Reply, OfAnySizeFollowsOneOfAnyOther)
     }
 }
 
+/* However many were taken before, the ring has room for as many replies as it has bytes. */
+TEST(Reply, OneTakenLeavesRoomForManyInTheSameCycle)
+{
+    Echo echo;
+    const std::string bytes(8, 'a');
+    for (int round = 0; round < 3; round++) {
+        tr_completion done[1000];
+        ASSERT_EQ(echo.ask(bytes, true), bytes);
+        ASSERT_EQ(tr_session_poll(echo.session, done, 1), 0u); /* gives the reply's room back */
+        for (int at = 0; at < 500; at++)
+            ASSERT_EQ(tr_submit(echo.session, bytes.data(), 8, nullptr), 0);
+        uint32_t most = 0, count = 0;
+        for (int tries = 0; count < 500 && tries < 1000000; tries++) {
+            tr_poll(echo.node);
+            uint32_t taken = tr_session_poll(echo.session, done, 1000);
+            most = taken > most ? taken : most;
+            count += taken;
+        }
+        EXPECT_EQ(count, 500u);
+        EXPECT_GE(most, 64u); /* at least a batch at once */
+    }
+}
+
 } // namespace
