@@ -377,7 +377,9 @@ int kv_connection_serve(struct kv_server *server, struct kv_connection *connecti
     size_t turn_bytes = 0;
     uint32_t turn_requests = 0;
     enum step step = STEP_GO_ON;
-    if (connection->held_bytes > 0 && !connection->broken)
+    if (connection->in_held)
+        step = STEP_WAIT; /* it is here to have its replies written */
+    else if (connection->held_bytes > 0 && !connection->broken)
         step = execute_or_hold(server, connection, connection->held_bytes);
     while (step == STEP_GO_ON && may_take(connection) && turn_requests < TURN_REQUESTS_MAX) {
         step = take_request(server, connection, &turn_bytes);

@@ -71,17 +71,17 @@ void kv_server_hold(struct kv_server *server, struct kv_connection *connection)
     server->held.last = connection;
 }
 
-/* Lets the clients that have waited longest for room in the session try again. */
-static void release_held(struct kv_server *server, uint32_t count)
+/* The client that has waited longest for room in the session, out of the line. */
+static struct kv_connection *take_held(struct kv_server *server)
 {
-    while (server->held.first != NULL && count-- > 0) {
-        struct kv_connection *connection = server->held.first;
-        server->held.first = connection->held_next;
-        if (server->held.first == NULL)
-            server->held.last = NULL;
-        connection->in_held = 0;
-        kv_server_enqueue(server, connection);
-    }
+    struct kv_connection *connection = server->held.first;
+    if (connection == NULL)
+        return NULL;
+    server->held.first = connection->held_next;
+    if (server->held.first == NULL)
+        server->held.last = NULL;
+    connection->in_held = 0;
+    return connection;
 }
 
 static void unlink_held(struct kv_server *server, struct kv_connection *connection)
@@ -292,6 +292,31 @@ static void count_rate(struct kv_server *server)
     server->rate_ns = server->now_ns;
 }
 
+/* Gives a client its turn. Returns 1 when it waits for room in the session now. */
+static int serve(struct kv_server *server, struct kv_connection *connection)
+{
+    int more = kv_connection_serve(server, connection);
+    int held = connection->in_held;
+    if (kv_connection_is_over(connection))
+        drop_client(server, connection);
+    else if (more)
+        kv_server_enqueue(server, connection);
+    return held;
+}
+
+/* Serves the clients that wait for room in the session, longest first, until there is none left. */
+static uint32_t serve_held(struct kv_server *server)
+{
+    struct kv_connection *connection;
+    uint32_t turns = 0;
+    int held = 0;
+    while (!held && turns < TURNS_MAX && (connection = take_held(server)) != NULL) {
+        turns++;
+        held = serve(server, connection);
+    }
+    return turns;
+}
+
 static uint32_t serve_ready(struct kv_server *server)
 {
     struct kv_connection *connection;
@@ -301,11 +326,7 @@ static uint32_t serve_ready(struct kv_server *server)
     while (!is_last && turns < TURNS_MAX && (connection = take_ready(server)) != NULL) {
         turns++;
         is_last = connection == last;
-        int more = kv_connection_serve(server, connection);
-        if (kv_connection_is_over(connection))
-            drop_client(server, connection);
-        else if (more)
-            kv_server_enqueue(server, connection);
+        serve(server, connection);
     }
     return turns;
 }
@@ -318,7 +339,7 @@ uint32_t kv_server_work(struct kv_server *server, uint64_t now_ns)
     if (!server->seed_sent && !server->draining)
         send_seed(server);
     if (server->held.first != NULL && (work > 0 || server->link.in_flight == 0))
-        release_held(server, work > 0 ? work : 1);
+        work += serve_held(server);
     if (server->accept_paused && now_ns >= server->accept_after_ns) {
         server->accept_paused = 0;
         server->acceptable = 1;
