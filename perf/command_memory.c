@@ -53,13 +53,11 @@ static uint64_t shared_bytes(const char *cluster)
 
 static struct tr_perf_memory memory_now(const struct tr_perf_run *run)
 {
-    struct tr_group_status status;
-    tr_perf_engine_status(run->engine, &status);
     return (struct tr_perf_memory){
         .resident = status_bytes("VmRSS"),
         .huge_pages = status_bytes("HugetlbPages"),
         .shared = shared_bytes(tr_perf_engine_cluster(run->engine)),
-        .log_wraps = status.log_wraps,
+        .log_wraps = tr_perf_engine_laps(run->engine),
     };
 }
 
@@ -72,7 +70,7 @@ static uint64_t sum_of(const struct tr_perf_memory *m)
 static int wrap(struct tr_perf_run *run, struct tr_perf_pairs *pairs, uint64_t wraps, char *error,
                 size_t error_bytes)
 {
-    struct tr_group_status status = {.log_wraps = 0};
+    uint64_t laps = 0;
     for (uint32_t i = 0; i < SLICES_MAX && !run->is_interrupted; i++) {
         struct tr_perf_slice slice;
         int result = tr_perf_run_engine_slice(run, &pairs->offer, &pairs->engine, &slice, error,
@@ -81,13 +79,12 @@ static int wrap(struct tr_perf_run *run, struct tr_perf_pairs *pairs, uint64_t w
             return result;
         pairs->engine_commands += slice.completed;
         pairs->engine_seconds += tr_perf_slice_seconds(&slice);
-        tr_perf_engine_status(run->engine, &status);
+        laps = tr_perf_engine_laps(run->engine);
         run->is_interrupted = tr_perf_signals_came();
-        if (status.log_wraps >= wraps)
+        if (laps >= wraps)
             return TR_OK;
     }
-    snprintf(error, error_bytes, "the log wrapped %" PRIu64 " times, not %" PRIu64,
-             status.log_wraps, wraps);
+    snprintf(error, error_bytes, "the log wrapped %" PRIu64 " times, not %" PRIu64, laps, wraps);
     return TR_ETIMEOUT;
 }
 

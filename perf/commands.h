@@ -14,6 +14,7 @@ TR_BEGIN_C
 /* floor, latency and throughput. */
 int tr_perf_command_load(const struct tr_perf_options *options);
 int tr_perf_command_sweep(const struct tr_perf_options *options);
+int tr_perf_command_node(const struct tr_perf_options *options);
 int tr_perf_command_memory(const struct tr_perf_options *options);
 int tr_perf_command_instructions(const struct tr_perf_options *options);
 

@@ -3,6 +3,8 @@
 #include "base/atomic.h"
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "perf/floor.h"
+#include "perf/peers.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -18,6 +20,9 @@
  * run asks its own node to lead instead. Heartbeats go as often as they would by default. */
 #define ELECTION_TIMEOUT_US 3000000
 #define HEARTBEAT_US        100
+
+/* The defaults' relation: 64 MiB and 65,536 slots. */
+#define LOG_BYTES_PER_SLOT 1024
 
 /* How often a node that does not lead asks to. */
 #define CAMPAIGN_NS UINT64_C(50000000)
@@ -35,19 +40,20 @@ struct board {
 struct replica {
     struct tr_node *node;
     struct tr_group *group;
-    char address[TR_PERF_TEXT_MAX];
-    struct tr_peer peer;
+    uint16_t id;
 };
 
 struct tr_perf_engine {
     const struct tr_perf_options *options;
     uint32_t workers;
-    uint32_t replica_count;
+    uint32_t replica_count; /* of the group */
+    uint32_t local_count;   /* of them in this process or its crew: the first so many */
     enum tr_idle idle;
     bool is_one_sided;
     char cluster[64];
     struct replica replicas[TR_VOTERS_MAX]; /* the first is the leader's */
     struct tr_peer peers[TR_VOTERS_MAX];
+    char addresses[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX];
     struct board *board; /* shared */
     void *fabric;        /* loop */
     struct tr_session *session;
@@ -55,8 +61,10 @@ struct tr_perf_engine {
     struct tr_perf_slice *slice; /* under way; NULL: completions are only counted */
     uint64_t submitted;          /* commands, of all slices */
     uint64_t completed;
-    int failed;       /* of the first command or submission that failed */
-    uint8_t *payload; /* its first eight bytes are `submitted` */
+    uint64_t
+        applied_before; /* commands of earlier loads, when a cluster of several machines lives on */
+    int failed;         /* of the first command or submission that failed */
+    uint8_t *payload;   /* its first eight bytes are `submitted` */
 };
 
 static void log_line(void *context, enum tr_log_level level, const char *line)
@@ -81,17 +89,40 @@ static uint16_t free_port(void)
     return ntohs(address.sin_port);
 }
 
+/* The nodes of a cluster of several machines, and the one of them that is here. */
+static int take_peers(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    struct tr_perf_peer peers[TR_VOTERS_MAX];
+    int result =
+        tr_perf_peers_parse(e->options->peers, peers, &e->replica_count, error, error_bytes);
+    bool is_here = false;
+    for (uint32_t i = 0; i < e->replica_count && result == TR_OK; i++) {
+        memcpy(e->addresses[i], peers[i].address, sizeof(e->addresses[i]));
+        e->peers[i] = (struct tr_peer){.node = peers[i].node, .address = e->addresses[i]};
+        is_here = is_here || peers[i].node == e->options->node;
+    }
+    if (result == TR_OK && !is_here) {
+        snprintf(error, error_bytes, "--node %" PRIu64 " is not one of --peers", e->options->node);
+        result = TR_EINVAL;
+    }
+    e->local_count = 1;
+    e->replicas[0].id = (uint16_t)e->options->node;
+    snprintf(e->cluster, sizeof(e->cluster), "perf");
+    return result;
+}
+
 /* Addresses of the replicas on this machine, in the driver's syntax. */
 static void choose_addresses(struct tr_perf_engine *e)
 {
     const char *driver = e->options->driver;
     for (uint32_t i = 0; i < e->replica_count; i++) {
-        struct replica *r = &e->replicas[i];
+        char *address = e->addresses[i];
         if (strcmp(driver, "udp") == 0)
-            snprintf(r->address, sizeof(r->address), "127.0.0.1:%u", (unsigned)free_port());
+            snprintf(address, TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
         else
-            snprintf(r->address, sizeof(r->address), "%.16s:%s-%u", driver, e->cluster, i + 1);
-        e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = r->address};
+            snprintf(address, TR_PERF_ADDRESS_MAX, "%.16s:%s-%u", driver, e->cluster, i + 1);
+        e->replicas[i].id = (uint16_t)(i + 1);
+        e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = address};
     }
 }
 
@@ -106,7 +137,7 @@ int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided
     e->workers = workers;
     e->is_one_sided = is_one_sided;
     e->idle = idle;
-    e->replica_count = (uint32_t)options->replicas;
+    e->replica_count = e->local_count = (uint32_t)options->replicas;
     snprintf(e->cluster, sizeof(e->cluster), "perf-%d", (int)getpid());
     e->board = tr_perf_shared(sizeof(*e->board));
     e->payload = calloc(1, options->size_bytes);
@@ -116,7 +147,15 @@ int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided
         return TR_ENOMEM;
     }
     memset(e->payload, 0x5a, options->size_bytes);
-    choose_addresses(e);
+    int result = TR_OK;
+    if (options->node != 0)
+        result = take_peers(e, error, error_bytes);
+    else
+        choose_addresses(e);
+    if (result != TR_OK) {
+        tr_perf_engine_close(e);
+        return result;
+    }
     if (strcmp(options->driver, "loop") == 0)
         e->fabric = tr_fabric_create();
     *out = e;
@@ -129,6 +168,8 @@ static int open_group(struct tr_perf_engine *e, uint32_t index, char *error, siz
     group.group = 1;
     group.machine = tr_perf_load_machine_table(&e->board->machines[index]);
     group.batch_commands_max = (uint32_t)e->options->batch;
+    group.log_bytes = e->options->log_bytes;
+    group.log_slots = (uint32_t)(e->options->log_bytes / LOG_BYTES_PER_SLOT);
     group.one_sided = e->is_one_sided ? "auto" : "off";
     group.election_timeout_us = ELECTION_TIMEOUT_US;
     group.heartbeat_us = HEARTBEAT_US;
@@ -143,7 +184,7 @@ static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, s
     struct replica *r = &e->replicas[index];
     struct tr_node_options node = TR_NODE_OPTIONS_INIT;
     node.cluster = e->cluster;
-    node.node = e->peers[index].node;
+    node.node = r->id;
     node.peers = e->peers;
     node.peer_count = e->replica_count;
     node.driver = o->driver;
@@ -151,7 +192,7 @@ static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, s
     node.idle = e->idle;
     node.fabric = e->fabric;
     node.log = o->verbose ? log_line : NULL;
-    node.log_context = r->address;
+    node.log_context = e->cluster;
     int result = tr_node_open(&node, &r->node, error, error_bytes);
     if (result != TR_OK)
         return result;
@@ -178,7 +219,7 @@ int tr_perf_engine_open_followers(void *engine, uint32_t worker, uint64_t argume
     struct tr_perf_engine *e = engine;
     (void)argument;
     (void)stop;
-    for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers) {
+    for (uint32_t i = first_of(worker); i < e->local_count; i += e->workers) {
         int result = open_replica(e, i, e->board->error, sizeof(e->board->error));
         if (result != TR_OK)
             return result;
@@ -193,7 +234,7 @@ int tr_perf_engine_follow(void *engine, uint32_t worker, uint64_t argument, cons
     (void)argument;
     while (tr_load_relaxed(stop) == 0) {
         uint32_t work = 0;
-        for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers)
+        for (uint32_t i = first_of(worker); i < e->local_count; i += e->workers)
             work += tr_poll(e->replicas[i].node);
         if (work == 0)
             tr_perf_idle(e->idle, &empty);
@@ -209,7 +250,7 @@ int tr_perf_engine_close_followers(void *engine, uint32_t worker, uint64_t argum
     struct tr_perf_engine *e = engine;
     (void)argument;
     (void)stop;
-    for (uint32_t i = first_of(worker); i < e->replica_count; i += e->workers)
+    for (uint32_t i = first_of(worker); i < e->local_count; i += e->workers)
         close_replica(&e->replicas[i]);
     return TR_OK;
 }
@@ -230,13 +271,28 @@ static void on_complete(void *context, const struct tr_completion *completion)
         tr_perf_slice_done(e->slice, e->slice->completed + 1);
 }
 
+int tr_perf_engine_open_own(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    return open_replica(e, 0, error, error_bytes);
+}
+
+uint32_t tr_perf_engine_poll_own(struct tr_perf_engine *e)
+{
+    return tr_poll(e->replicas[0].node);
+}
+
+const struct tr_perf_load_machine *tr_perf_engine_machine(const struct tr_perf_engine *e)
+{
+    return &e->board->machines[0];
+}
+
 int tr_perf_engine_open_leader(struct tr_perf_engine *e, char *error, size_t error_bytes)
 {
     struct tr_session_options session = TR_SESSION_OPTIONS_INIT;
     uint64_t payload_bytes = e->options->window * tr_align_up_u64(e->options->size_bytes + 64, 64);
     int result = TR_OK;
     /* Where there is no crew, the load's thread has all replicas. */
-    for (uint32_t i = e->workers == 0 ? e->replica_count : 1; i > 0 && result == TR_OK; i--)
+    for (uint32_t i = e->workers == 0 ? e->local_count : 1; i > 0 && result == TR_OK; i--)
         result = open_replica(e, i - 1, error, error_bytes);
     if (result != TR_OK)
         return result;
@@ -254,7 +310,7 @@ int tr_perf_engine_open_leader(struct tr_perf_engine *e, char *error, size_t err
 static tr_always_inline void poll_nodes(struct tr_perf_engine *e)
 {
     tr_poll(e->replicas[0].node);
-    for (uint32_t i = 1; e->workers == 0 && i < e->replica_count; i++)
+    for (uint32_t i = 1; e->workers == 0 && i < e->local_count; i++)
         tr_poll(e->replicas[i].node);
 }
 
@@ -344,14 +400,16 @@ int tr_perf_engine_settle(struct tr_perf_engine *e, char *error, size_t error_by
     }
     if (e->failed != TR_OK)
         snprintf(error, error_bytes, "a command failed: %s", tr_strerror(e->failed));
+    else
+        e->applied_before = e->board->machines[0].commands - e->completed;
     return e->failed;
 }
 
 /* Whether all replicas have applied what was submitted. */
 static bool is_applied(const struct tr_perf_engine *e)
 {
-    for (uint32_t i = 0; i < e->replica_count; i++)
-        if (tr_load_relaxed(&e->board->machines[i].commands) != e->submitted)
+    for (uint32_t i = 0; i < e->local_count; i++)
+        if (tr_load_relaxed(&e->board->machines[i].commands) != e->applied_before + e->submitted)
             return false;
     return true;
 }
@@ -369,22 +427,28 @@ int tr_perf_engine_finish(struct tr_perf_engine *e, struct tr_perf_engine_result
     *out = (struct tr_perf_engine_result){
         .commands = tr_load_relaxed(&e->board->machines[0].commands),
         .digest = tr_perf_load_machine_digest(&e->board->machines[0]),
-        .replicas = e->replica_count,
+        .replicas = e->local_count,
         .one_sided_peers = status.one_sided_peers,
         .are_digests_equal = true,
         .elections = status.elections,
         .log_wraps = status.log_wraps,
         .snapshots_made = status.snapshots_made,
     };
-    for (uint32_t i = 1; i < e->replica_count; i++)
+    for (uint32_t i = 1; i < e->local_count; i++)
         if (tr_perf_load_machine_digest(&e->board->machines[i]) != out->digest)
             out->are_digests_equal = false;
     return is_applied(e) ? TR_OK : TR_ETIMEOUT;
 }
 
-void tr_perf_engine_status(const struct tr_perf_engine *e, struct tr_group_status *out)
+uint64_t tr_perf_engine_laps(const struct tr_perf_engine *e)
 {
-    tr_group_status(e->replicas[0].group, out);
+    struct tr_group_status status;
+    uint32_t record_bytes =
+        tr_perf_record_bytes((uint32_t)e->options->size_bytes, (uint32_t)e->options->batch);
+    tr_group_status(e->replicas[0].group, &status);
+    uint64_t of_slots = status.slot_next / (e->options->log_bytes / LOG_BYTES_PER_SLOT);
+    uint64_t of_bytes = status.slot_next * record_bytes / e->options->log_bytes;
+    return tr_min_u64(of_slots, of_bytes);
 }
 
 const char *tr_perf_engine_cluster(const struct tr_perf_engine *e)
@@ -396,7 +460,7 @@ void tr_perf_engine_close(struct tr_perf_engine *e)
 {
     if (e == NULL)
         return;
-    for (uint32_t i = 0; i < e->replica_count; i++)
+    for (uint32_t i = 0; i < e->local_count; i++)
         close_replica(&e->replicas[i]);
     if (e->fabric != NULL)
         tr_fabric_destroy(e->fabric);

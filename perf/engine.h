@@ -53,8 +53,15 @@ int tr_perf_engine_lead(struct tr_perf_engine *engine, struct tr_perf_slice *sli
  */
 int tr_perf_engine_finish(struct tr_perf_engine *engine, struct tr_perf_engine_result *out);
 
-/* The leader's group as it stands. */
-void tr_perf_engine_status(const struct tr_perf_engine *engine, struct tr_group_status *out);
+/* A node that only follows, for a load on another machine: opens it, polls it once, and its state.
+ * Thread: the one that polls it; the state: any. */
+int tr_perf_engine_open_own(struct tr_perf_engine *engine, char *error, size_t error_bytes);
+uint32_t tr_perf_engine_poll_own(struct tr_perf_engine *engine);
+const struct tr_perf_load_machine *tr_perf_engine_machine(const struct tr_perf_engine *engine);
+
+/* How often the leader has gone round both its slots and its log's memory, if all slots were full:
+ * counted from the slots, not asked of the engine. */
+uint64_t tr_perf_engine_laps(const struct tr_perf_engine *engine);
 
 /* The name of the cluster, which those of its segments and files begin with. */
 const char *tr_perf_engine_cluster(const struct tr_perf_engine *engine);

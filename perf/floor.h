@@ -47,6 +47,8 @@ struct tr_perf_floor_variant {
     const char *name;
     /* False: does less than the definition asks (its figure is printed, never used). */
     bool is_floor;
+    /* True: only between ends on one machine. */
+    bool is_near;
     /* Offers a slice. Thread: the load's. */
     void (*lead)(struct tr_perf_floor *floor, struct tr_perf_slice *slice);
     /* Follows until *stop is not 0. Thread: the worker's. */
@@ -80,6 +82,18 @@ const struct tr_perf_floor_table *tr_perf_floor_table_of(enum tr_perf_floor_kind
 extern const struct tr_perf_floor_table tr_perf_floor_shm;
 extern const struct tr_perf_floor_table tr_perf_floor_shm_one_sided;
 extern const struct tr_perf_floor_table tr_perf_floor_udp;
+
+/* The floor of several machines, by UDP. The load has the hub, each follower a leaf; each tells the
+ * other its port by means of its own. */
+int tr_perf_floor_udp_open_hub(const struct tr_perf_floor_shape *shape, const char *host,
+                               struct tr_perf_floor **out, char *error, size_t error_bytes);
+uint16_t tr_perf_floor_udp_hub_port(const struct tr_perf_floor *floor);
+int tr_perf_floor_udp_set_leaf(struct tr_perf_floor *floor, uint32_t index, const char *host,
+                               uint16_t port);
+int tr_perf_floor_udp_open_leaf(const struct tr_perf_floor_shape *shape, uint32_t index,
+                                const char *host, const char *hub_host, uint16_t hub_port,
+                                struct tr_perf_floor **out, uint16_t *port, char *error,
+                                size_t error_bytes);
 
 /* Bytes of the record of so many commands in a ring: header, run header, commands, padding. */
 uint32_t tr_perf_record_bytes(uint32_t size_bytes, uint32_t commands);

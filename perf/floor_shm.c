@@ -332,9 +332,9 @@ VARIANT(fence_bare, poll_fences, .bare = true)
 VARIANT(fence_bare_tail, poll_fences, .bare = true, .tail = true)
 
 /* A row of the tables below. */
-#define ROW(name, text, is_floor)                  \
-    {                                              \
-        text, is_floor, lead_##name, follow_##name \
+#define ROW(name, text, is_floor)                        \
+    {                                                    \
+        text, is_floor, true, lead_##name, follow_##name \
     }
 
 static const struct tr_perf_floor_variant shm_variants[] = {

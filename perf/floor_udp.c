@@ -10,6 +10,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
 #include <stdio.h>
@@ -26,11 +27,16 @@
 
 #define SOCKET_BUFFER_BYTES (8 << 20)
 
+/* Where the ends of a floor of one machine are. */
+#define LOOPBACK "127.0.0.1"
+
 /* A merged datagram of UDP_GRO is at most so long. */
 #define MERGED_BYTES 65536
 
-/* Empty polls after which the last record is sent again: some milliseconds. */
-#define RESEND_POLLS 16384
+/* Silence after which the last record is sent again, and empty polls between two looks at the
+ * clock. */
+#define RESEND_NS   UINT64_C(2000000)
+#define RESEND_LOOK 64
 
 enum send_way {
     SEND_MMSG,  /* one sendmmsg for all followers, from one socket */
@@ -83,10 +89,12 @@ struct floor_udp {
     struct inbox inbox;
     struct mmsghdr message[BURST * TR_PERF_FOLLOWERS_MAX];
     struct iovec piece[BURST];
-    struct mark sent;
+    struct mark sent; /* of all slices: what is late of the last one is below `base` */
+    uint64_t base;    /* commands sent before this slice */
     struct mark acked[TR_PERF_FOLLOWERS_MAX];
     uint32_t last_bytes; /* of the last record sent */
     uint32_t empty;      /* polls in a row that found nothing, with something in flight */
+    uint64_t silent_ns;  /* since when */
 };
 
 static tr_always_inline struct mark mark_of(const uint8_t *datagram)
@@ -198,10 +206,11 @@ static tr_always_inline void flush_records(struct floor_udp *f, const struct tr_
                                            struct ways w)
 {
     const struct tr_perf_floor_shape *shape = &f->head.shape;
-    const uint32_t most = f->sent.commands < slice->submitted ? room(f, flush_max(f, w)) : 0;
+    const uint64_t submitted = f->base + slice->submitted;
+    const uint32_t most = f->sent.commands < submitted ? room(f, flush_max(f, w)) : 0;
     uint32_t count = 0;
-    for (; count < most && f->sent.commands < slice->submitted; count++) {
-        uint64_t commands = tr_min_u64(slice->submitted - f->sent.commands, shape->batch);
+    for (; count < most && f->sent.commands < submitted; count++) {
+        uint64_t commands = tr_min_u64(submitted - f->sent.commands, shape->batch);
         f->last_bytes = shape->batch == 1
                             ? f->datagram_bytes
                             : tr_perf_datagram_bytes(shape->size_bytes, (uint32_t)commands);
@@ -214,10 +223,16 @@ static tr_always_inline void flush_records(struct floor_udp *f, const struct tr_
         send_records(f, count, w);
 }
 
-/* Sends the last record again: it, or all answers to it, may have been lost. */
+/* Sends the last record again after a silence: it, or all answers to it, may have been lost. */
 static tr_noinline void send_again(struct floor_udp *f, struct ways w)
 {
-    f->empty = 0;
+    const uint64_t now_ns = tr_perf_now_ns();
+    /* The first look after something was heard starts the silence. */
+    if (f->empty == RESEND_LOOK)
+        f->silent_ns = now_ns;
+    if (now_ns - f->silent_ns < RESEND_NS)
+        return;
+    f->silent_ns = now_ns;
     f->piece[0].iov_len = f->last_bytes;
     memcpy(f->piece[0].iov_base, &f->sent, sizeof(f->sent));
     send_records(f, 1, w);
@@ -314,14 +329,14 @@ static tr_always_inline void poll_answers(struct floor_udp *f, struct tr_perf_sl
         heard += count;
     }
     if (heard == 0 && f->head.shape.needed > 0) {
-        if (f->sent.commands != slice->completed && ++f->empty == RESEND_POLLS)
+        if (f->sent.commands != f->base + slice->completed && ++f->empty % RESEND_LOOK == 0)
             send_again(f, w);
         return;
     }
     f->empty = 0;
     uint64_t commands = quorum_commands(f);
-    if (commands != slice->completed)
-        tr_perf_slice_done(slice, commands);
+    if (commands > f->base + slice->completed)
+        tr_perf_slice_done(slice, commands - f->base);
 }
 
 static tr_always_inline bool submit_command(void *side, struct tr_perf_slice *slice,
@@ -436,20 +451,20 @@ VARIANT(merged, .send = SEND_MERGED, .leader = RECEIVE_ONE, .follower = RECEIVE_
 VARIANT(merged_cut, .send = SEND_MERGED, .leader = RECEIVE_MMSG, .follower = RECEIVE_MMSG)
 
 /* A row of the table below. */
-#define ROW(name, text)                        \
-    {                                          \
-        text, true, lead_##name, follow_##name \
+#define ROW(name, text, is_near)                        \
+    {                                                   \
+        text, true, is_near, lead_##name, follow_##name \
     }
 
 static const struct tr_perf_floor_variant udp_variants[] = {
-    ROW(mmsg_one, "sendmmsg; recv, recv"),
-    ROW(mmsg_mmsg, "sendmmsg; recvmmsg, recvmmsg"),
-    ROW(mmsg_mix, "sendmmsg; recv, followers recvmmsg"),
-    ROW(mmsg_busy, "sendmmsg; recv, recv, SO_BUSY_POLL"),
-    ROW(to_one, "sendto each; recv, recv"),
-    ROW(each_one, "connected send each; recv, recv"),
-    ROW(merged, "UDP_SEGMENT; recv, followers UDP_GRO"),
-    ROW(merged_cut, "UDP_SEGMENT; recvmmsg, recvmmsg"),
+    ROW(mmsg_one, "sendmmsg; recv, recv", false),
+    ROW(mmsg_mmsg, "sendmmsg; recvmmsg, recvmmsg", false),
+    ROW(mmsg_mix, "sendmmsg; recv, followers recvmmsg", false),
+    ROW(mmsg_busy, "sendmmsg; recv, recv, SO_BUSY_POLL", false),
+    ROW(to_one, "sendto each; recv, recv", false),
+    ROW(each_one, "connected send each; recv, recv", true),
+    ROW(merged, "UDP_SEGMENT; recv, followers UDP_GRO", false),
+    ROW(merged_cut, "UDP_SEGMENT; recvmmsg, recvmmsg", false),
 };
 
 static void drain_socket(int fd)
@@ -468,8 +483,9 @@ static void reset(struct tr_perf_floor *floor)
         drain_socket(f->spoke[i].fd);
         drain_socket(f->partner[i].fd);
     }
-    memset(&f->sent, 0, sizeof(f->sent));
-    memset(f->acked, 0, sizeof(f->acked));
+    f->base = f->sent.commands;
+    for (uint32_t i = 0; i < floor->shape.followers; i++)
+        f->acked[i] = f->sent;
     f->empty = 0;
 }
 
@@ -487,14 +503,26 @@ static void close_sockets(struct tr_perf_floor *floor)
     free(f);
 }
 
-/* A socket on an address of its own. Returns: TR_OK, or TR_ESYS with errno. */
-static int end_open(struct end *end)
+/* The IPv4 address of a host. Returns: TR_OK or TR_EADDR. */
+static int resolve(const char *host, uint16_t port, struct sockaddr_in *out)
+{
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_DGRAM};
+    struct addrinfo *found = NULL;
+    if (getaddrinfo(host, NULL, &hints, &found) != 0)
+        return TR_EADDR;
+    memcpy(out, found->ai_addr, sizeof(*out));
+    out->sin_port = htons(port);
+    freeaddrinfo(found);
+    return TR_OK;
+}
+
+/* A socket on a port of its own. Returns: TR_OK, TR_EADDR, or TR_ESYS with errno. */
+static int end_open(struct end *end, const char *host)
 {
     socklen_t length = sizeof(end->address);
     int bytes = SOCKET_BUFFER_BYTES;
-    end->address.sin_family = AF_INET;
-    end->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    end->address.sin_port = 0;
+    if (resolve(host, 0, &end->address) != TR_OK)
+        return TR_EADDR;
     end->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (end->fd < 0 || bind(end->fd, (struct sockaddr *)&end->address, length) != 0 ||
         getsockname(end->fd, (struct sockaddr *)&end->address, &length) != 0)
@@ -515,13 +543,13 @@ static int end_connect(const struct end *end, const struct end *to)
 
 static int open_ends(struct floor_udp *f)
 {
-    int result = end_open(&f->hub);
+    int result = end_open(&f->hub, LOOPBACK);
     for (uint32_t i = 0; i < f->head.shape.followers && result == TR_OK; i++) {
-        result = end_open(&f->leaf[i]);
+        result = end_open(&f->leaf[i], LOOPBACK);
         if (result == TR_OK)
-            result = end_open(&f->spoke[i]);
+            result = end_open(&f->spoke[i], LOOPBACK);
         if (result == TR_OK)
-            result = end_open(&f->partner[i]);
+            result = end_open(&f->partner[i], LOOPBACK);
         if (result == TR_OK)
             result = end_connect(&f->leaf[i], &f->hub);
         if (result == TR_OK)
@@ -532,13 +560,13 @@ static int open_ends(struct floor_udp *f)
     return result;
 }
 
-/* What the followers' socket buffers hold, by what the system gave. */
+/* What the followers' socket buffers hold, by what the system gave our own. */
 static uint32_t records_in_buffer(const struct floor_udp *f)
 {
     int bytes = 0;
     socklen_t length = sizeof(bytes);
-    if (f->head.shape.followers == 0 ||
-        getsockopt(f->leaf[0].fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) != 0)
+    const int fd = f->hub.fd >= 0 ? f->hub.fd : f->leaf[0].fd;
+    if (getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &length) != 0)
         return 1;
     return (uint32_t)bytes / (TRUESIZE_BYTES + f->datagram_bytes) + 1;
 }
@@ -557,8 +585,9 @@ static int open_memory(struct floor_udp *f)
     return 0;
 }
 
-static int open_udp(const struct tr_perf_floor_shape *shape, struct tr_perf_floor **out,
-                    char *error, size_t error_bytes)
+/* A floor without its sockets. Returns: as the table's open. */
+static int make(const struct tr_perf_floor_shape *shape, struct floor_udp **out, char *error,
+                size_t error_bytes)
 {
     uint32_t datagram_bytes = tr_perf_datagram_bytes(shape->size_bytes, shape->batch);
     if (datagram_bytes > 65000) {
@@ -577,10 +606,21 @@ static int open_udp(const struct tr_perf_floor_shape *shape, struct tr_perf_floo
     for (uint32_t i = 0; i < TR_PERF_FOLLOWERS_MAX; i++)
         f->leaf[i].fd = f->spoke[i].fd = f->partner[i].fd = -1;
     int result = open_memory(f);
-    if (result == TR_OK)
-        result = open_ends(f);
     if (result != TR_OK) {
-        snprintf(error, error_bytes, "floor: cannot open UDP sockets on 127.0.0.1: %s",
+        snprintf(error, error_bytes, "floor: no memory for its datagrams");
+        close_sockets(&f->head);
+        return result;
+    }
+    *out = f;
+    return TR_OK;
+}
+
+/* Ends a making: gives the floor out, or says why not and releases it. */
+static int finish(struct floor_udp *f, int result, const char *host, struct tr_perf_floor **out,
+                  char *error, size_t error_bytes)
+{
+    if (result != TR_OK) {
+        snprintf(error, error_bytes, "floor: cannot open UDP sockets on %s: %s", host,
                  strerror(errno));
         close_sockets(&f->head);
         return result;
@@ -588,6 +628,54 @@ static int open_udp(const struct tr_perf_floor_shape *shape, struct tr_perf_floo
     f->records_max = records_in_buffer(f);
     *out = &f->head;
     return TR_OK;
+}
+
+static int open_udp(const struct tr_perf_floor_shape *shape, struct tr_perf_floor **out,
+                    char *error, size_t error_bytes)
+{
+    struct floor_udp *f = NULL;
+    int result = make(shape, &f, error, error_bytes);
+    return result != TR_OK ? result : finish(f, open_ends(f), LOOPBACK, out, error, error_bytes);
+}
+
+int tr_perf_floor_udp_open_hub(const struct tr_perf_floor_shape *shape, const char *host,
+                               struct tr_perf_floor **out, char *error, size_t error_bytes)
+{
+    struct floor_udp *f = NULL;
+    int result = make(shape, &f, error, error_bytes);
+    return result != TR_OK ? result
+                           : finish(f, end_open(&f->hub, host), host, out, error, error_bytes);
+}
+
+uint16_t tr_perf_floor_udp_hub_port(const struct tr_perf_floor *floor)
+{
+    return ntohs(tr_container_of(floor, const struct floor_udp, head)->hub.address.sin_port);
+}
+
+int tr_perf_floor_udp_set_leaf(struct tr_perf_floor *floor, uint32_t index, const char *host,
+                               uint16_t port)
+{
+    struct floor_udp *f = tr_container_of(floor, struct floor_udp, head);
+    return resolve(host, port, &f->leaf[index].address);
+}
+
+int tr_perf_floor_udp_open_leaf(const struct tr_perf_floor_shape *shape, uint32_t index,
+                                const char *host, const char *hub_host, uint16_t hub_port,
+                                struct tr_perf_floor **out, uint16_t *port, char *error,
+                                size_t error_bytes)
+{
+    struct floor_udp *f = NULL;
+    struct end hub = {.fd = -1};
+    int result = make(shape, &f, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    result = end_open(&f->leaf[index], host);
+    if (result == TR_OK)
+        result = resolve(hub_host, hub_port, &hub.address);
+    if (result == TR_OK)
+        result = end_connect(&f->leaf[index], &hub);
+    *port = ntohs(f->leaf[index].address.sin_port);
+    return finish(f, result, host, out, error, error_bytes);
 }
 
 const struct tr_perf_floor_table tr_perf_floor_udp = {

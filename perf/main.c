@@ -28,6 +28,7 @@ int main(int argc, char **argv)
     case TR_PERF_INSTRUCTIONS:
         return tr_perf_command_instructions(&options);
     case TR_PERF_NODE:
+        return tr_perf_command_node(&options);
     case TR_PERF_COMMANDS:
         break;
     }

@@ -72,6 +72,8 @@ static const struct option table[] = {
      "closed", "closed (a window is kept full) or open (a schedule is kept, waiting counts)"},
     {"rate", "N", KIND_REAL, FOR_LOAD | FOR(TR_PERF_FLOOR), AT(rate), 0, 1e9, NULL, "0",
      "commands a second of the open loop"},
+    {"log-bytes", "N", KIND_POWER, FOR_CLUSTER, AT(log_bytes), 1 << 23, 1u << 30, NULL, "67108864",
+     "each replica's log; it has a slot for every 1024 bytes"},
     {"points", "N", KIND_WHOLE, FOR(TR_PERF_SWEEP), AT(points), 2, 64, NULL, "12",
      "loads of the sweep, up to 1.1 times what the engine can take"},
     {"processes", NULL, KIND_FLAG, FOR_FLOOR, AT(processes), 0, 0, NULL, NULL,

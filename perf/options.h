@@ -46,6 +46,7 @@ struct tr_perf_options {
     uint64_t one_sided; /* enum tr_perf_one_sided */
     uint64_t mode;      /* enum tr_perf_mode */
     double rate;        /* commands a second, open loop; 0: not given */
+    uint64_t log_bytes; /* of each replica's log */
     uint64_t points;    /* sweep: loads */
     uint64_t processes; /* 1: the followers are processes */
     uint64_t variants;  /* 1: print each variant of the floor */

@@ -16,6 +16,10 @@ enum job { JOB_FLOOR = 0, JOB_OPEN = 1, JOB_FOLLOW = 2, JOB_CLOSE = 3, JOB_COUNT
 /* Latency is taken of every so many commands where a clock read a command would be felt. */
 #define SAMPLE_EVERY 32
 
+/* Looks at the far replicas at the end, and polls of our own before each. */
+#define FAR_TIMES 1000
+#define FAR_POLLS 10000
+
 /* Open loops up to this rate take the latency of every command. */
 #define SAMPLE_ALL_RATE 500000
 
@@ -114,7 +118,12 @@ static int open_floor(struct tr_perf_run *run, const struct tr_perf_offer *offer
         .workers = run->workers,
         .idle = run->idle,
     };
-    return tr_perf_floor_table_of(kind)->open(&shape, &run->floor, error, error_bytes);
+    if (run->far == NULL)
+        return tr_perf_floor_table_of(kind)->open(&shape, &run->floor, error, error_bytes);
+    shape.followers = tr_perf_far_count(run->far);
+    shape.needed = (shape.followers + 1) / 2;
+    shape.workers = shape.followers;
+    return tr_perf_far_floor(run->far, &shape, &run->floor, error, error_bytes);
 }
 
 static int open_crew(struct tr_perf_run *run, char *error, size_t error_bytes)
@@ -157,6 +166,8 @@ static int open_sides(struct tr_perf_run *run, enum tr_perf_sides sides,
                       const struct tr_perf_offer *offer, char *error, size_t error_bytes)
 {
     int result = resolve_one_sided(run, error, error_bytes);
+    if (result == TR_OK && run->options->node != 0)
+        result = tr_perf_far_open(run->options, &run->far, error, error_bytes);
     if (result == TR_OK && (sides & TR_PERF_SIDE_FLOOR))
         result = open_floor(run, offer, error, error_bytes);
     if (result == TR_OK && (sides & TR_PERF_SIDE_ENGINE))
@@ -188,8 +199,8 @@ int tr_perf_run_open(const struct tr_perf_options *options, enum tr_perf_sides s
     run->workers = options->core_count - 1;
     if (run->workers > options->replicas - 1)
         run->workers = (uint32_t)options->replicas - 1;
-    /* Nodes of an in-process fabric are polled by one thread. */
-    if (strcmp(options->driver, "loop") == 0)
+    /* Nodes of an in-process fabric are polled by one thread; others have the far ones. */
+    if (strcmp(options->driver, "loop") == 0 || options->node != 0)
         run->workers = 0;
     run->idle = tr_perf_idle_resolve((enum tr_idle)options->idle, options->cores, run->workers + 1);
     int result = open_sides(run, sides, offer, error, error_bytes);
@@ -252,9 +263,14 @@ static int floor_slice(struct tr_perf_run *run, const struct tr_perf_offer *offe
 {
     *slice = slice_of(run, offer, histogram);
     run->floor->table->reset(run->floor);
+    int result = run->far != NULL ? tr_perf_far_follow_floor(run->far, variant) : TR_OK;
+    if (result != TR_OK) {
+        snprintf(error, error_bytes, "a far node does not follow: %s", tr_strerror(result));
+        return result;
+    }
     tr_perf_crew_begin(run->crew, JOB_FLOOR, variant);
     run->floor->table->variants[variant].lead(run->floor, slice);
-    int result = tr_perf_crew_stop(run->crew);
+    result = tr_perf_crew_stop(run->crew);
     if (slice->stalled)
         return say_stalled("floor", slice, error, error_bytes);
     if (result != TR_OK)
@@ -281,7 +297,7 @@ int tr_perf_run_engine_slice(struct tr_perf_run *run, const struct tr_perf_offer
 int tr_perf_run_follow_begin(struct tr_perf_run *run)
 {
     tr_perf_crew_begin(run->crew, JOB_FOLLOW, 0);
-    return TR_OK;
+    return run->far != NULL ? tr_perf_far_follow_engine(run->far) : TR_OK;
 }
 
 int tr_perf_run_follow_end(struct tr_perf_run *run)
@@ -311,12 +327,18 @@ static int try_variant(struct tr_perf_run *run, const struct tr_perf_offer *offe
     return result;
 }
 
+/* Whether a variant can be used with these followers. */
+static bool is_usable(const struct tr_perf_run *run, uint32_t variant)
+{
+    return run->far == NULL || !run->floor->table->variants[variant].is_near;
+}
+
 int tr_perf_run_choose(struct tr_perf_run *run, const struct tr_perf_offer *offer, char *error,
                        size_t error_bytes)
 {
     const struct tr_perf_floor_table *table = run->floor->table;
-    double p50_ns[TR_PERF_VARIANTS_MAX][TR_PERF_CHOICE_ROUNDS];
-    double per_s[TR_PERF_VARIANTS_MAX][TR_PERF_CHOICE_ROUNDS];
+    double p50_ns[TR_PERF_VARIANTS_MAX][TR_PERF_CHOICE_ROUNDS] = {{0}};
+    double per_s[TR_PERF_VARIANTS_MAX][TR_PERF_CHOICE_ROUNDS] = {{0}};
     struct tr_perf_offer brief = *offer;
     struct tr_histogram *histogram = malloc(sizeof(*histogram));
     int result = histogram != NULL ? TR_OK : TR_ENOMEM;
@@ -324,12 +346,13 @@ int tr_perf_run_choose(struct tr_perf_run *run, const struct tr_perf_offer *offe
     brief.slice_seconds = (double)TR_PERF_CHOICE_SLICE_NS / 1e9;
     for (uint32_t round = 0; round < TR_PERF_CHOICE_ROUNDS; round++)
         for (uint32_t v = 0; v < table->variant_count && result == TR_OK; v++)
-            result = try_variant(run, &brief, v, histogram, &p50_ns[v][round], &per_s[v][round],
-                                 error, error_bytes);
+            if (is_usable(run, v))
+                result = try_variant(run, &brief, v, histogram, &p50_ns[v][round], &per_s[v][round],
+                                     error, error_bytes);
     for (uint32_t v = 0; v < table->variant_count && result == TR_OK; v++) {
         run->variants[v].p50_ns = tr_perf_quartiles_of(p50_ns[v], TR_PERF_CHOICE_ROUNDS).least;
         run->variants[v].per_s = tr_perf_quartiles_of(per_s[v], TR_PERF_CHOICE_ROUNDS).most;
-        if (table->variants[v].is_floor &&
+        if (table->variants[v].is_floor && is_usable(run, v) &&
             (best == UINT32_MAX || is_better(offer, &run->variants[v], &run->variants[best])))
             best = v;
     }
@@ -355,8 +378,9 @@ static int run_pair(struct tr_perf_run *run, struct tr_perf_pairs *out, struct t
     }
     if (run->engine != NULL && result == TR_OK) {
         tr_histogram_reset(work);
-        tr_perf_run_follow_begin(run);
-        result = tr_perf_run_engine_slice(run, &out->offer, work, &slice, error, error_bytes);
+        result = tr_perf_run_follow_begin(run);
+        if (result == TR_OK)
+            result = tr_perf_run_engine_slice(run, &out->offer, work, &slice, error, error_bytes);
         int ended = tr_perf_run_follow_end(run);
         if (result != TR_OK || ended != TR_OK)
             return result != TR_OK ? result : ended;
@@ -396,6 +420,18 @@ int tr_perf_run_pairs(struct tr_perf_run *run, const struct tr_perf_offer *offer
     return result;
 }
 
+/* Compares the far replicas with our own, which is polled so that they hear of the last commit. */
+static int compare_far(struct tr_perf_run *run, const struct tr_perf_engine_result *own)
+{
+    int result = TR_AGAIN;
+    for (uint32_t times = 0; times < FAR_TIMES && result == TR_AGAIN; times++) {
+        for (uint32_t polls = 0; polls < FAR_POLLS; polls++)
+            tr_perf_engine_poll_own(run->engine);
+        result = tr_perf_far_compare(run->far, own->commands, own->digest);
+    }
+    return result == TR_AGAIN ? TR_ETIMEOUT : result;
+}
+
 int tr_perf_run_finish(struct tr_perf_run *run, struct tr_perf_engine_result *out, char *error,
                        size_t error_bytes)
 {
@@ -404,6 +440,12 @@ int tr_perf_run_finish(struct tr_perf_run *run, struct tr_perf_engine_result *ou
     int ended = tr_perf_run_follow_end(run);
     if (result == TR_OK)
         result = ended;
+    if (result == TR_OK && run->far != NULL) {
+        result = compare_far(run, out);
+        out->replicas += tr_perf_far_count(run->far);
+        out->are_digests_equal = out->are_digests_equal && result != TR_ECORRUPT;
+        result = result == TR_ECORRUPT ? TR_OK : result;
+    }
     if (result != TR_OK) {
         snprintf(error, error_bytes, "the replicas did not all apply all commands: %s",
                  tr_strerror(result));
@@ -422,6 +464,7 @@ void tr_perf_run_close(struct tr_perf_run *run)
         tr_perf_crew_run(run->crew, JOB_CLOSE, 0);
     tr_perf_engine_close(run->engine);
     tr_perf_crew_close(run->crew);
+    tr_perf_far_close(run->far);
     if (run->floor != NULL)
         run->floor->table->close(run->floor);
     free(run->start_ns);

@@ -4,6 +4,7 @@
 #define TR_PERF_RUN_H
 
 #include "perf/engine.h"
+#include "perf/far.h"
 #include "perf/floor.h"
 #include "perf/machine.h"
 #include "perf/options.h"
@@ -43,6 +44,7 @@ struct tr_perf_run {
     struct tr_perf_floor *floor;   /* NULL: none for this run */
     struct tr_perf_engine *engine; /* NULL: only the floor */
     struct tr_perf_crew *crew;
+    struct tr_perf_far *far; /* followers on other machines; NULL: all are here */
     uint64_t *start_ns;
     uint32_t variant; /* of the floor, the best */
     struct tr_perf_variant_result variants[TR_PERF_VARIANTS_MAX];
