@@ -24,6 +24,13 @@
 #define TR_LOG_SLOTS_MIN 64
 #define TR_LOG_SLOTS_MAX (1u << 22)
 
+/* Slots and rounds, in bits: 2^62 of either last for 146 years of one a nanosecond, and nothing
+ * overflows when counts are added. What a message claims is held against these. */
+#define TR_SLOT_BITS  62
+#define TR_ROUND_BITS 62
+#define TR_SLOT_MAX   (((uint64_t)1 << TR_SLOT_BITS) - 1)
+#define TR_ROUND_MAX  (((uint64_t)1 << TR_ROUND_BITS) - 1)
+
 /* Effects of one step: K effects for every member (a send, a replicate, a snapshot chunk, a fetch)
  * and a fixed part for the replica itself. */
 #define TR_EFFECTS_PER_MEMBER 4

@@ -23,13 +23,18 @@ static uint64_t mix(uint64_t h, uint64_t v)
     return h ^ h >> 29;
 }
 
-static void vector_rehash(struct tr_replica *r)
+uint64_t tr_vector_hash(const struct tr_replica *r)
 {
     uint64_t h = r->cluster;
     for (uint8_t i = 0; i < r->member_count; i++) {
         h = mix(h, (uint64_t)r->vector.incarnation[i] << 8 | i);
     }
-    r->vector_hash = h;
+    return h;
+}
+
+static void vector_rehash(struct tr_replica *r)
+{
+    r->vector_hash = tr_vector_hash(r);
 }
 
 static void stop(struct tr_replica *r, enum tr_stop_reason reason)
@@ -441,7 +446,7 @@ static void recovered_page(struct tr_replica *r, uint8_t from, const struct tr_m
         a->slot_first != p->recovered_next || a->slot_last < a->slot_first) {
         return;
     }
-    struct tr_tail tail = {tr_message_tail(m), m->tail_bytes};
+    struct tr_tail tail = tr_tail_of(r, m);
     for (uint32_t i = 0; i < a->record_count; i++) {
         const struct tr_record *record = tr_tail_next(&tail);
         if (record == NULL || record->slot < a->slot_first || record->slot > a->slot_last) {

@@ -297,7 +297,21 @@ void tr_send_tail(struct tr_replica *r, const void *data, uint32_t bytes);
 struct tr_tail {
     const uint8_t *next;
     uint32_t left;
+    uint32_t entry_bytes_max;
 };
+/** The records of a message. */
+static inline struct tr_tail tr_tail_of(const struct tr_replica *r, const struct tr_message *m)
+{
+    struct tr_tail tail = {tr_message_tail(m), m->tail_bytes, r->config.entry_bytes_max};
+    return tail;
+}
+/** Whether a valid record can be an entry here: slot and ballot within the limits, and not so large
+ * that no message of this group could carry it on. */
+static inline bool tr_record_fits(const struct tr_record *record, uint32_t entry_bytes_max)
+{
+    return record->slot - 1 < TR_SLOT_MAX && record->ballot.round - 1 < TR_ROUND_MAX &&
+           record->payload_bytes <= entry_bytes_max;
+}
 /** The next record, or NULL at the end or where it is malformed (then left is not 0). */
 static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
 {
@@ -321,6 +335,8 @@ static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
 bool tr_vector_merge(struct tr_replica *r, const struct tr_vector *other);
 /** Learns one incarnation. */
 bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation);
+/** The hash of the own vector, as acknowledgements carry it. */
+uint64_t tr_vector_hash(const struct tr_replica *r);
 /** Sends the own vector. */
 void tr_vector_send(struct tr_replica *r, uint16_t peers);
 void tr_recv_vector(struct tr_replica *r, uint8_t from, const struct tr_message *m);
