@@ -230,7 +230,7 @@ void tr_recv_accept(struct tr_replica *r, uint8_t from, const struct tr_message 
         return;
     }
     r->stamp_heard = a->stamp > r->stamp_heard ? a->stamp : r->stamp_heard;
-    struct tr_tail tail = {tr_message_tail(m), m->tail_bytes};
+    struct tr_tail tail = tr_tail_of(r, m);
     uint64_t first = r->log.slot_last + 1;
     uint32_t left = a->record_count - accept_in_order(r, a, &tail);
     uint64_t last = r->log.slot_last;

@@ -201,7 +201,7 @@ void tr_recv_learn(struct tr_replica *r, uint8_t from, const struct tr_message *
         }
         return;
     }
-    struct tr_tail tail = {tr_message_tail(m), m->tail_bytes};
+    struct tr_tail tail = tr_tail_of(r, m);
     uint32_t bound = r->config.level == TR_LEVEL_MEMORY ? UINT32_MAX : 32; /* a PERSIST each */
     uint32_t left = learn->record_count < bound ? learn->record_count : bound;
     uint64_t limit = learn->slot_commit;

@@ -8,6 +8,7 @@
 #define CRC_SKIPPED sizeof(uint32_t) /* the CRC itself */
 
 tr_static_assert(sizeof(struct tr_message) == 32, "half a cache line");
+tr_static_assert(offsetof(struct tr_ballot, reserved) == 14, "the top bits of its second word");
 tr_static_assert(sizeof(struct tr_accept) == 40, "no implicit padding");
 tr_static_assert(sizeof(struct tr_accepted) == 72, "no implicit padding");
 tr_static_assert(sizeof(struct tr_heartbeat) == 56, "no implicit padding");
@@ -22,36 +23,69 @@ tr_static_assert(sizeof(struct tr_message) + sizeof(struct tr_recovered) <=
                      TR_MESSAGE_HEADER_BYTES_MAX,
                  "the largest header fits the scratch of an effect");
 
-/* One row a type: its body and its name. */
+/* The word of a body at which a field lies, as a bit. */
+#define AT(type, field) (1u << offsetof(struct tr_##type, field) / sizeof(uint64_t))
+#define FORM(TYPE, type, ballots, slots) \
+    [TR_MESSAGE_##TYPE] = {sizeof(struct tr_##type), ballots, slots, #TYPE}
+
+/* One row a type: its body, the words in it where a ballot begins, those that are slots, and its
+ * name. */
 static const struct {
     uint16_t body_bytes;
+    uint16_t ballots, slots;
     const char *name;
 } form[TR_MESSAGE_TYPES] = {
-    [TR_MESSAGE_ACCEPT] = {sizeof(struct tr_accept), "ACCEPT"},
-    [TR_MESSAGE_ACCEPTED] = {sizeof(struct tr_accepted), "ACCEPTED"},
-    [TR_MESSAGE_HEARTBEAT] = {sizeof(struct tr_heartbeat), "HEARTBEAT"},
-    [TR_MESSAGE_VECTOR] = {sizeof(struct tr_vector), "VECTOR"},
-    [TR_MESSAGE_PREVOTE] = {sizeof(struct tr_prevote), "PREVOTE"},
-    [TR_MESSAGE_PREVOTED] = {sizeof(struct tr_prevoted), "PREVOTED"},
-    [TR_MESSAGE_PREPARE] = {sizeof(struct tr_prepare), "PREPARE"},
-    [TR_MESSAGE_PROMISE] = {sizeof(struct tr_promise), "PROMISE"},
-    [TR_MESSAGE_REJECT] = {sizeof(struct tr_reject), "REJECT"},
-    [TR_MESSAGE_FETCH] = {sizeof(struct tr_fetch), "FETCH"},
-    [TR_MESSAGE_LEARN] = {sizeof(struct tr_learn), "LEARN"},
-    [TR_MESSAGE_FORWARD] = {sizeof(struct tr_forward), "FORWARD"},
-    [TR_MESSAGE_FORWARDED] = {sizeof(struct tr_forwarded), "FORWARDED"},
-    [TR_MESSAGE_READ_INDEX] = {sizeof(struct tr_read_index), "READ_INDEX"},
-    [TR_MESSAGE_READ_SLOT] = {sizeof(struct tr_read_slot), "READ_SLOT"},
-    [TR_MESSAGE_SNAPSHOT_PULL] = {sizeof(struct tr_snapshot_pull), "SNAPSHOT_PULL"},
-    [TR_MESSAGE_SNAPSHOT_CHUNK] = {sizeof(struct tr_snapshot_chunk), "SNAPSHOT_CHUNK"},
-    [TR_MESSAGE_RECOVER] = {sizeof(struct tr_recover), "RECOVER"},
-    [TR_MESSAGE_RECOVERED] = {sizeof(struct tr_recovered), "RECOVERED"},
-    [TR_MESSAGE_FOUND] = {sizeof(struct tr_found), "FOUND"},
+    FORM(ACCEPT, accept, AT(accept, ballot), AT(accept, slot_commit)),
+    FORM(ACCEPTED, accepted, AT(accepted, ballot),
+         AT(accepted, slot_acked) | AT(accepted, slot_apply) | AT(accepted, slot_recyclable)),
+    FORM(HEARTBEAT, heartbeat, AT(heartbeat, ballot),
+         AT(heartbeat, slot_commit) | AT(heartbeat, slot_next)),
+    FORM(VECTOR, vector, 0, 0),
+    FORM(PREVOTE, prevote, AT(prevote, ballot), 0),
+    FORM(PREVOTED, prevoted, AT(prevoted, ballot) | AT(prevoted, promised), 0),
+    FORM(PREPARE, prepare, AT(prepare, ballot), AT(prepare, slot_from)),
+    FORM(PROMISE, promise, AT(promise, ballot),
+         AT(promise, slot_first) | AT(promise, slot_last) | AT(promise, slot_end) |
+             AT(promise, slot_truncated) | AT(promise, slot_commit)),
+    FORM(REJECT, reject, AT(reject, ballot) | AT(reject, promised), 0),
+    FORM(FETCH, fetch, 0, AT(fetch, slot_first) | AT(fetch, slot_last)),
+    FORM(LEARN, learn, 0,
+         AT(learn, slot_first) | AT(learn, slot_truncated) | AT(learn, slot_commit)),
+    FORM(FORWARD, forward, AT(forward, ballot), 0),
+    FORM(FORWARDED, forwarded, AT(forwarded, ballot), 0),
+    FORM(READ_INDEX, read_index, AT(read_index, ballot), 0),
+    FORM(READ_SLOT, read_slot, AT(read_slot, ballot), AT(read_slot, slot)),
+    FORM(SNAPSHOT_PULL, snapshot_pull, 0, AT(snapshot_pull, slot)),
+    FORM(SNAPSHOT_CHUNK, snapshot_chunk, 0, AT(snapshot_chunk, slot)),
+    FORM(RECOVER, recover, 0, AT(recover, slot_from)),
+    FORM(RECOVERED, recovered, AT(recovered, promised),
+         AT(recovered, slot_first) | AT(recovered, slot_last) | AT(recovered, slot_end) |
+             AT(recovered, slot_truncated) | AT(recovered, slot_commit)),
+    FORM(FOUND, found, 0, 0),
 };
 
 static uint32_t crc_of(const struct tr_message *m)
 {
     return tr_crc32c(0, (const uint8_t *)m + CRC_SKIPPED, sizeof(*m) - CRC_SKIPPED + m->body_bytes);
+}
+
+/* Whether every ballot and every slot of a body is one that can be: what is computed from them does
+ * not overflow then, and reserved bits are zero. */
+static bool in_range(const struct tr_message *m)
+{
+    const uint64_t *word = (const uint64_t *)(const void *)(m + 1);
+    uint64_t slots = 0;
+    uint64_t rounds = 0;
+    uint64_t nodes = 0;
+    for (uint32_t left = form[m->type].slots; left != 0; left &= left - 1) {
+        slots |= word[__builtin_ctz(left)];
+    }
+    for (uint32_t left = form[m->type].ballots; left != 0; left &= left - 1) {
+        uint32_t at = (uint32_t)__builtin_ctz(left);
+        rounds |= word[at];
+        nodes |= word[at + 1];
+    }
+    return (slots >> TR_SLOT_BITS | rounds >> TR_ROUND_BITS | nodes >> 48) == 0;
 }
 
 const struct tr_message *tr_message_open(const void *data, uint32_t bytes)
@@ -67,7 +101,7 @@ const struct tr_message *tr_message_open(const void *data, uint32_t bytes)
     if (bytes - sizeof(*m) < m->body_bytes || bytes - sizeof(*m) - m->body_bytes != m->tail_bytes) {
         return NULL;
     }
-    return m->crc == crc_of(m) ? m : NULL;
+    return m->crc == crc_of(m) && in_range(m) ? m : NULL;
 }
 
 bool tr_message_peek(const void *data, uint32_t bytes, uint32_t *group, tr_node_id *from)

@@ -227,8 +227,9 @@ struct tr_found {
     uint64_t boot[TR_VOTERS_MAX];
 };
 
-/** Checks version, lengths, CRC, type, body length and reserved fields. Returns the message or
- * NULL. Cost: CRC of header and body. */
+/** Checks version, lengths, CRC, type, body length and reserved fields, and that ballots and slots
+ * of the body are within TR_ROUND_MAX and TR_SLOT_MAX. Returns the message or NULL. Cost: CRC of
+ * header and body. */
 const struct tr_message *tr_message_open(const void *data, uint32_t bytes);
 
 /** Group and sender of what may be a message, unchecked otherwise: for dispatch. Returns false when

@@ -172,6 +172,12 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
 
 /* ---- replication */
 
+/* The first slot that has not been proposed at this ballot. */
+static uint64_t stamped_end(const struct tr_replica *r)
+{
+    return tr_unlikely(r->slot_restamp <= r->slot_restamp_last) ? r->slot_restamp : r->slot_next;
+}
+
 /* The slot after which a peer's own acknowledgements say nothing new: what is chosen need not be
  * acknowledged. */
 static uint64_t base_of(const struct tr_replica *r, const struct tr_peer *p)
@@ -235,8 +241,7 @@ void tr_proposer_replicate(struct tr_replica *r)
     if (r->role != TR_REPLICA_LEADER) {
         return;
     }
-    uint64_t last =
-        r->slot_restamp <= r->slot_restamp_last ? r->slot_restamp - 1 : r->slot_next - 1;
+    uint64_t last = stamped_end(r) - 1;
     uint16_t peers = 0;
     uint64_t first = 0;
     uint64_t until = 0;
@@ -511,7 +516,7 @@ void tr_recv_accepted(struct tr_replica *r, uint8_t from, const struct tr_messag
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, a->ballot.round, r->ballot.round);
         return;
     }
-    if (tr_unlikely(a->slot_acked >= r->slot_next || a->stamp > r->stamp)) {
+    if (tr_unlikely(a->slot_acked >= stamped_end(r) || a->stamp > r->stamp)) {
         r->count.dropped_malformed++;
         tr_trace(r, TR_TRACE_DROP_MALFORMED, from, m->type, a->slot_acked, a->stamp);
         return;

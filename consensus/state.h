@@ -305,18 +305,13 @@ static inline struct tr_tail tr_tail_of(const struct tr_replica *r, const struct
     struct tr_tail tail = {tr_message_tail(m), m->tail_bytes, r->config.entry_bytes_max};
     return tail;
 }
-/** Whether a valid record can be an entry here: slot and ballot within the limits, and not so large
- * that no message of this group could carry it on. */
-static inline bool tr_record_fits(const struct tr_record *record, uint32_t entry_bytes_max)
-{
-    return record->slot - 1 < TR_SLOT_MAX && record->ballot.round - 1 < TR_ROUND_MAX &&
-           record->payload_bytes <= entry_bytes_max;
-}
 /** The next record, or NULL at the end or where it is malformed (then left is not 0). */
 static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
 {
     const struct tr_record *record = (const struct tr_record *)(const void *)tail->next;
-    if (!tr_record_valid(record, tail->left) || record->generation != 0) {
+    /* A larger one than the group's limit would fit no promise, and so be missing from it. */
+    if (!tr_record_valid(record, tail->left) || record->generation != 0 ||
+        record->payload_bytes > tail->entry_bytes_max) {
         return NULL;
     }
     uint32_t bytes = tr_record_bytes(record->payload_bytes);
