@@ -170,12 +170,12 @@ void tr_election_timeout(struct tr_replica *r)
 
 void tr_election_campaign(struct tr_replica *r)
 {
-    if (r->role == TR_REPLICA_FOLLOWER || r->role == TR_REPLICA_PRECANDIDATE ||
-        r->role == TR_REPLICA_CANDIDATE) {
-        if (r->now_ns >= r->lease_until_ns) {
-            arm(r, r->config.election_timeout_ns);
-            candidate(r);
-        }
+    bool may = r->role == TR_REPLICA_FOLLOWER || r->role == TR_REPLICA_PRECANDIDATE ||
+               r->role == TR_REPLICA_CANDIDATE;
+    if (may && r->now_ns >= r->lease_until_ns) {
+        /* What waits for the leader that was, batches and reads, must not wait for it any more. */
+        tr_election_follow(r, TR_MEMBERS_MAX);
+        candidate(r);
     }
 }
 
@@ -333,7 +333,7 @@ static bool adopt(struct tr_replica *r, const struct tr_promise *p, const struct
 static bool adopt_page(struct tr_replica *r, uint8_t from, const struct tr_message *m)
 {
     const struct tr_promise *p = tr_message_body(m);
-    struct tr_tail tail = {tr_message_tail(m), m->tail_bytes};
+    struct tr_tail tail = tr_tail_of(r, m);
     uint64_t previous = p->slot_first - 1;
     for (uint32_t i = 0; i < p->record_count; i++) {
         const struct tr_record *record = tr_tail_next(&tail);
