@@ -85,7 +85,7 @@ struct tr_shm_inbound {
     uint32_t lane_mask;
     tr_node_id peer; /* 0: removed */
     uint16_t index;
-    uint64_t told; /* lane->head */
+    uint64_t request_last; /* that was accepted */
 };
 tr_static_assert(TR_SHM_LANES_MAX <= UINT16_MAX, "an index fits");
 
@@ -97,6 +97,13 @@ struct tr_shm_remote {
     uint64_t generation; /* 0: not open */
     uint32_t bytes;
     uint32_t peer; /* index */
+};
+
+/* An own ring. The control block says the same to peers; what is used here is private. */
+struct tr_shm_own_ring {
+    uint64_t offset; /* in the segment */
+    uint32_t bytes;
+    bool is_granted;
 };
 
 /* A write that was posted; its status is found by the fence of write_poll. */
@@ -121,11 +128,12 @@ struct tr_port {
     uint32_t polls;
     /* Receiving. */
     uint32_t inbound_count;
-    uint32_t inbound_hot;           /* those polled each time, the first ones */
-    uint32_t inbound_first;         /* of the hot lanes, the one to begin with */
-    uint32_t inbound_cold;          /* of the others, whose turn it is */
-    struct tr_shm_inbound *inbound; /* the hot ones first */
-    unsigned char *rx;              /* private copies of the messages of a burst */
+    uint32_t inbound_hot;                    /* those polled each time, the first ones */
+    uint32_t inbound_first;                  /* of the hot lanes, the one to begin with */
+    uint32_t inbound_cold;                   /* of the others, whose turn it is */
+    struct tr_shm_inbound *inbound;          /* the hot ones first */
+    char (*inbound_name)[TR_SHM_NAME_BYTES]; /* by lane */
+    unsigned char *rx;                       /* private copies of the messages of a burst */
     unsigned char *rx_end;
     uint32_t message_bytes_max;
     /* Sending. */
@@ -135,7 +143,8 @@ struct tr_port {
     /* Writing. */
     struct tr_shm_remote *remote;
     uint32_t remotes_max;
-    uint64_t rings_end; /* offset in the segment: the next ring goes here */
+    struct tr_shm_own_ring *ring; /* segment.ring_made of them */
+    uint64_t rings_end;           /* offset in the segment: the next ring goes here */
     struct tr_shm_write *write;
     uint32_t write_mask;
     uint64_t write_posted, write_judged, write_polled; /* polled <= judged <= posted */
@@ -162,7 +171,6 @@ static inline void tr_shm_inbound_connect(struct tr_port *port, struct tr_shm_in
 /* Lets the sender write where everything was read. */
 static inline void tr_shm_tell_head(struct tr_shm_inbound *in)
 {
-    in->told = in->position;
     in->tell_at = in->position + tr_shm_publish_bytes(in->lane_mask + 1);
     tr_store_release(&in->lane->head, in->position); /* (B), meets make_room */
 }

@@ -86,7 +86,7 @@ tr_static_assert(sizeof(union tr_shm_life) == 64, "a mutex fits");
  *
  * To connect, a sender stores a new number into `request`. The receiver, when it has read what a
  * former connection left, zeroes the first header, and answers with the same number in `accepted`;
- * both start from `head`. A receiver that does not understand what it reads sets `accepted` to 0.
+ * both begin at position 0. A receiver that does not understand what it reads sets `accepted` to 0.
  */
 struct tr_shm_lane {
     /* Written by the receiver, once. */

@@ -11,7 +11,7 @@
 static struct tr_shm_inbound *inbound_of(struct tr_port *port, const char *name)
 {
     for (uint32_t i = 0; i < port->inbound_count; i++) {
-        if (strcmp(port->inbound[i].lane->sender, name) == 0)
+        if (strcmp(port->inbound_name[port->inbound[i].index], name) == 0)
             return &port->inbound[i];
     }
     return NULL;
@@ -35,6 +35,7 @@ int tr_shm_inbound_add(struct tr_port *port, tr_node_id peer, const char *name)
         uint64_t offset = (uint64_t)(in->data - segment->base);
         if (tr_shm_segment_reserve(segment, offset, segment->shape.lane_bytes) != TR_OK)
             return TR_ENOMEM;
+        memcpy(port->inbound_name[index], name, strlen(name) + 1);
         memcpy(in->lane->sender, name, strlen(name) + 1);
         tr_store_release(&in->lane->assigned, 1u); /* meets lane_at */
         port->inbound_count++;
@@ -57,20 +58,23 @@ void tr_shm_inbound_remove(struct tr_port *port, tr_node_id peer)
     }
 }
 
-/* Answers a sender that wants to connect, once nothing of its former connection is unread. */
+/* Answers a sender that wants to connect, once nothing of its former connection is unread. What
+ * this side writes is written again if somebody changed it, so that it does no lasting harm. */
 static void inbound_tick(struct tr_port *port, struct tr_shm_inbound *in)
 {
-    uint64_t request = tr_load_acquire(&in->lane->request);
-    tr_atomic_u64 *header = tr_shm_header_at(in->data, in->position & in->lane_mask);
-    if (in->connection != 0 && in->told != in->position)
+    uint64_t request = tr_load_acquire(&in->lane->request); /* meets request_lane */
+    if (tr_load_relaxed(&in->lane->head) != in->position)
         tr_shm_tell_head(in);
-    if (in->peer == 0 || request == in->connection ||
-        (in->connection != 0 && tr_load_relaxed(header) != 0))
-        return;
-    tr_store_relaxed(header, UINT64_C(0));
-    tr_shm_tell_head(in);
-    tr_shm_inbound_connect(port, in, request);
-    tr_store_release(&in->lane->accepted, request); /* (C), meets peer_tick */
+    bool is_read = in->connection == 0 || tr_load_relaxed(in->next) == 0;
+    if (in->peer != 0 && request != in->request_last && is_read) {
+        in->position = 0;
+        tr_store_relaxed(tr_shm_header_at(in->data, 0), UINT64_C(0));
+        tr_shm_tell_head(in);
+        in->request_last = request; /* once: a sender that does not know that it ended goes on */
+        tr_shm_inbound_connect(port, in, request);
+    }
+    if (tr_load_relaxed(&in->lane->accepted) != in->connection)
+        tr_store_release(&in->lane->accepted, in->connection); /* (C), meets peer_tick */
 }
 
 /* The sending ends. */
@@ -165,15 +169,12 @@ static void request_lane(struct tr_port *port, struct tr_shm_peer *peer)
     tr_store_release(&lane->request, peer->request); /* meets inbound_tick */
 }
 
-/* The lane was accepted: everything starts from where the receiver is. */
+/* The lane was accepted: it begins at position 0, where the receiver put a zero. */
 static void connect_lane(struct tr_shm_peer *peer)
 {
-    uint64_t head = tr_load_acquire(&peer->lane->head); /* (B), meets tr_shm_tell_head */
-    head = tr_align_down_u64(head, TR_CACHE_LINE);      /* as it is, if the receiver is honest */
-    peer->tail = head;
-    peer->head_seen = head;
-    peer->limit = head;
-    peer->link = TR_SHM_LINK_UP;
+    peer->tail = 0;
+    peer->head_seen = 0;
+    peer->link = TR_SHM_LINK_UP; /* the limit is still 0: the first message asks for room */
 }
 
 /* Faults in the rings that the peer made for this node, before they are granted: an election is no
@@ -213,6 +214,9 @@ static void peer_tick(struct tr_port *port, struct tr_shm_peer *peer)
     else if (peer->link == TR_SHM_LINK_UP && accepted != peer->request)
         set_down(peer,
                  TR_SHM_LINK_LANE); /* it was not understood, or removed: from the beginning */
+    if (peer->lane != NULL && peer->link != TR_SHM_LINK_LANE &&
+        tr_load_relaxed(&peer->lane->request) != peer->request)
+        set_down(peer, TR_SHM_LINK_LANE); /* somebody else wrote there */
     if (peer->link == TR_SHM_LINK_LANE)
         request_lane(port, peer);
     populate_rings(port, peer);

@@ -46,12 +46,14 @@ static struct tr_port *take_port(const struct tr_port_options *options,
     port->rx = take(memory, rx_bytes);
     port->peer = take(memory, options->peers_max * sizeof(struct tr_shm_peer));
     port->inbound = take(memory, shape->lane_count * sizeof(struct tr_shm_inbound));
+    port->inbound_name = take(memory, shape->lane_count * sizeof(*port->inbound_name));
+    port->ring = take(memory, shape->ring_count * sizeof(*port->ring));
     port->remotes_max = shape->ring_count;
     port->remote = take(memory, port->remotes_max * sizeof(struct tr_shm_remote));
     port->write = take(memory, writes * sizeof(struct tr_shm_write));
     port->write_mask = writes - 1;
     if (port->rx == NULL || port->peer == NULL || port->inbound == NULL || port->remote == NULL ||
-        port->write == NULL)
+        port->write == NULL || port->inbound_name == NULL || port->ring == NULL)
         return NULL;
     port->rx_end = port->rx + rx_bytes;
     return port;

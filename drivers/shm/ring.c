@@ -21,7 +21,7 @@ tr_static_assert(sizeof(struct token) == TR_RING_TOKEN_BYTES, "a token is filled
 
 static struct tr_shm_ring *own_ring(struct tr_port *port, uint32_t ring)
 {
-    tr_assert(ring < tr_shm_identity_of(&port->segment)->ring_made);
+    tr_assert(ring < port->segment.ring_made);
     return tr_shm_ring_of(&port->segment, ring);
 }
 
@@ -29,8 +29,7 @@ int tr_shm_ring_create(struct tr_port *port, const struct tr_ring_options *optio
                        struct tr_ring_info *out)
 {
     struct tr_shm_segment *segment = &port->segment;
-    struct tr_shm_identity *identity = tr_shm_identity_of(segment);
-    uint32_t index = identity->ring_made;
+    uint32_t index = segment->ring_made;
     uint64_t offset = port->rings_end;
     if (options->peer == 0 || !tr_is_power_of_two(options->bytes) ||
         options->bytes % TR_SHM_PAGE_BYTES != 0)
@@ -42,15 +41,17 @@ int tr_shm_ring_create(struct tr_port *port, const struct tr_ring_options *optio
                                sizeof(*ring)) != TR_OK ||
         tr_shm_segment_reserve(segment, offset, options->bytes) != TR_OK)
         return TR_ENOMEM;
+    port->ring[index] = (struct tr_shm_own_ring){offset, options->bytes, false};
     ring->offset = offset;
     ring->bytes = options->bytes;
     ring->writer = options->peer;
     tr_store_relaxed(&ring->fence, UINT64_C(0));
     /* Before the ring can be granted, a successor knows that it has to fence it. */
-    tr_store_release(&identity->ring_made, index + 1); /* meets fence_for_ever */
+    segment->ring_made = index + 1;
+    tr_store_release(&tr_shm_identity_of(segment)->ring_made, index + 1); /* meets fence_for_ever */
     port->rings_end = offset + options->bytes;
     out->ring = index;
-    out->bytes = ring->bytes;
+    out->bytes = options->bytes;
     out->memory = segment->base + offset;
     return TR_OK;
 }
@@ -59,12 +60,14 @@ int tr_shm_ring_grant(struct tr_port *port, uint32_t index, uint64_t generation,
                       struct tr_ring_token *out)
 {
     struct tr_shm_ring *ring = own_ring(port, index);
-    unsigned char *memory = port->segment.base + ring->offset;
+    unsigned char *memory = port->segment.base + port->ring[index].offset;
     static const uint64_t zero = 0;
-    tr_assert(generation != 0 && tr_load_relaxed(&ring->fence) == 0);
-    for (uint32_t at = 0; at < ring->bytes; at += 8) /* a fenced writer may be storing: by words */
+    tr_assert(generation != 0 && !port->ring[index].is_granted);
+    for (uint32_t at = 0; at < port->ring[index].bytes;
+         at += 8) /* a fenced writer may be storing: by words */
         tr_write_relaxed_8(memory + at, &zero, 8);
     tr_store_relaxed(&ring->consumed, UINT64_C(0));
+    port->ring[index].is_granted = true;
     tr_fence_word_open(&ring->fence, generation);
     struct token token = {.magic = TOKEN_MAGIC,
                           .ring = index,
@@ -76,13 +79,15 @@ int tr_shm_ring_grant(struct tr_port *port, uint32_t index, uint64_t generation,
 
 int tr_shm_fence_start(struct tr_port *port, uint32_t ring)
 {
-    tr_fence_word_close(&own_ring(port, ring)->fence); /* (D), meets judge */
+    tr_fence_word_close(&own_ring(port, ring)->fence); /* (D), meets tr_shm_judge */
+    port->ring[ring].is_granted = false;
     return TR_OK;
 }
 
 int tr_shm_fence_poll(struct tr_port *port, uint32_t ring)
 {
-    return tr_load_relaxed(&own_ring(port, ring)->fence) == 0 ? TR_OK : TR_AGAIN;
+    tr_assert(ring < port->segment.ring_made);
+    return port->ring[ring].is_granted ? TR_AGAIN : TR_OK;
 }
 
 void tr_shm_ring_consumed(struct tr_port *port, uint32_t ring, uint64_t position)

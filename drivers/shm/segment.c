@@ -249,7 +249,10 @@ static int fence_for_ever(int fd, const struct tr_shm_identity *copy)
     if (base == MAP_FAILED)
         return TR_ENOMEM;
     dead.base = base;
-    for (uint32_t i = 0; i < copy->ring_made; i++)
+    /* Read now, when no owner can make another. */
+    uint32_t made = tr_load_acquire(&tr_shm_identity_of(&dead)->ring_made); /* meets ring_create */
+    made = tr_min_u32(made, copy->shape.ring_count);
+    for (uint32_t i = 0; i < made; i++)
         tr_store_relaxed(&tr_shm_ring_of(&dead, i)->fence, UINT64_C(0));
     tr_store_relaxed(&tr_shm_identity_of(&dead)->state, TR_SHM_DEAD);
     tr_fence_full(); /* the words are seen by whoever stores from now on, meets tr_shm_write_poll */
@@ -405,7 +408,7 @@ void tr_shm_segment_close(struct tr_shm_segment *segment)
 {
     struct tr_shm_identity *identity = tr_shm_identity_of(segment);
     struct stat named;
-    for (uint32_t i = 0; i < identity->ring_made; i++)
+    for (uint32_t i = 0; i < segment->ring_made; i++)
         tr_store_relaxed(&tr_shm_ring_of(segment, i)->fence, UINT64_C(0));
     tr_fence_full(); /* meets tr_shm_write_poll: before the name is free, nothing counts any more */
     tr_store_release(&identity->state, TR_SHM_CLOSED);

@@ -25,6 +25,7 @@ struct tr_shm_segment {
     uint64_t incarnation;
     uint64_t inode;
     int fd;
+    uint32_t ring_made; /* own only: rings in use */
     uint32_t life_word; /* own only: where in a mutex the kernel's word is */
     pthread_t owner;    /* own only: who holds one of the mutexes */
     char path[128];

@@ -47,7 +47,7 @@ struct Subject {
     std::function<std::unique_ptr<World>()> make;
     bool threads = true;     // ports of one world may be polled by several threads at once
     bool tells_open = true;  // a peer's opening is seen as TR_PORT_PEER_UP before it sends anything
-    bool tells_close = true; // a peer's orderly close is seen as TR_PORT_PEER_DOWN
+    bool tells_close = true; // a peer's end is seen as TR_PORT_PEER_DOWN, its successor as NEW
     bool local_limit = true; // opening an address that is in use gives TR_EBUSY
 
     bool has(uint32_t capabilities) const
