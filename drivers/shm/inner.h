@@ -30,12 +30,11 @@ TR_BEGIN_C
 #define TR_SHM_MESSAGE_BYTES_MAX ((1u << 20) + (64u << 10))
 #define TR_SHM_QUEUE_BYTES       (4u << 20)
 #define TR_SHM_RINGS             4096u
-#define TR_SHM_RING_ROOM_BYTES   (UINT64_C(4) << 30) /* address space, not memory */
 #define TR_SHM_BURST_MAX         64u
 #define TR_SHM_PEERS_MAX         250u
 #define TR_SHM_WRITES_MAX        256u         /* posted and not polled, a peer */
 #define TR_SHM_RX_BYTES          (128u << 10) /* private copies of a burst, besides the largest message */
-#define TR_SHM_TICK_POLLS        256u         /* a power of two */
+#define TR_SHM_TICK_POLLS        64u          /* a power of two */
 #define TR_SHM_HOT_LANES         8u           /* polled each time; of the others, one */
 #define TR_SHM_ATTACH_NS         1000000u
 #define TR_SHM_ATTACH_NS_MAX     64000000u
@@ -67,7 +66,7 @@ struct tr_shm_peer {
     uint64_t attach_ns; /* not before; by the coarse clock */
     uint64_t attach_wait_ns;
     uint32_t writes_open;
-    uint32_t rings_seen; /* of the rings that the peer made: faulted in, if they are ours */
+    uint32_t rings_seen; /* of the rings that the peer made: mapped, if they are ours */
     struct tr_shm_segment segment;
     char name[TR_SHM_NAME_BYTES];
 };
@@ -101,9 +100,18 @@ struct tr_shm_remote {
 
 /* An own ring. The control block says the same to peers; what is used here is private. */
 struct tr_shm_own_ring {
-    uint64_t offset; /* in the segment */
+    unsigned char *memory;
     uint32_t bytes;
     bool is_granted;
+};
+
+/* A peer's ring that this node may write, mapped until the peer's segment goes: the same one is
+ * granted again and again. */
+struct tr_shm_ring_map {
+    unsigned char *memory; /* NULL: free */
+    uint32_t bytes;
+    uint32_t peer; /* index */
+    uint32_t ring; /* in the peer's segment */
 };
 
 /* A write that was posted; its status is found by the fence of write_poll. */
@@ -143,6 +151,9 @@ struct tr_port {
     /* Writing. */
     struct tr_shm_remote *remote;
     uint32_t remotes_max;
+    uint32_t remote_count;        /* entries used, closed ones among them */
+    uint32_t map_count;           /* the same */
+    struct tr_shm_ring_map *map;  /* remotes_max of them */
     struct tr_shm_own_ring *ring; /* segment.ring_made of them */
     uint64_t rings_end;           /* offset in the segment: the next ring goes here */
     struct tr_shm_write *write;
@@ -214,6 +225,14 @@ uint64_t tr_shm_remote_consumed(struct tr_port *port, uint32_t remote);
 
 /* Finds out of every posted write whether it counts. Cost: one full fence for all of them. */
 void tr_shm_judge(struct tr_port *port);
+
+/* Maps a ring of the peer that this node may write, if it is not mapped yet.
+ * Returns: TR_OK; TR_EINVAL when it is not ours or cannot be; TR_EFULL. */
+int tr_shm_ring_map(struct tr_port *port, uint32_t peer_index, uint32_t ring,
+                    struct tr_shm_ring_map *out);
+
+/* Unmaps the port's own rings, at its end. */
+void tr_shm_rings_unmap(struct tr_port *port);
 
 /* Judges what was posted, then breaks every remote into the peer's segment, which is about to go.
  */

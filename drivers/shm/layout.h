@@ -6,7 +6,7 @@
  *   lane data  a byte ring for each sender
  *   ring data  the one-sided rings; grows as they are made
  *
- * Everything follows from the four numbers of struct tr_shm_shape, so that a peer computes where
+ * Everything follows from the numbers of struct tr_shm_shape, so that a peer computes where
  * things are and believes no offset that it reads. Fields that different processes write never
  * share a cache line. */
 #ifndef TR_DRIVERS_SHM_LAYOUT_H
@@ -27,11 +27,11 @@ TR_BEGIN_C
 #define TR_SHM_NAME_BYTES 64u
 
 /* Limits of a shape: what a peer accepts of another process. */
-#define TR_SHM_LANES_MAX      1024u
-#define TR_SHM_LANE_BYTES_MIN (64u << 10)
-#define TR_SHM_LANE_BYTES_MAX (1u << 30)
-#define TR_SHM_RINGS_MAX      (1u << 20)
-#define TR_SHM_ROOM_BYTES_MAX (UINT64_C(1) << 40)
+#define TR_SHM_LANES_MAX         1024u
+#define TR_SHM_LANE_BYTES_MIN    (64u << 10)
+#define TR_SHM_LANE_BYTES_MAX    (1u << 30)
+#define TR_SHM_RINGS_MAX         (1u << 20)
+#define TR_SHM_SEGMENT_BYTES_MAX (UINT64_C(1) << 42)
 
 /* The numbers that a segment is laid out by. */
 struct tr_shm_shape {
@@ -39,8 +39,15 @@ struct tr_shm_shape {
     uint32_t lane_bytes; /* a power of two */
     uint32_t ring_count;
     uint32_t message_bytes_max;
-    uint64_t ring_room_bytes; /* of all rings together; a multiple of the page */
 };
+
+/* True if a one-sided ring can lie there. */
+static inline bool tr_shm_ring_ok(uint64_t ring_data, uint64_t offset, uint64_t bytes)
+{
+    return tr_is_power_of_two(bytes) && bytes >= TR_SHM_PAGE_BYTES &&
+           offset % TR_SHM_PAGE_BYTES == 0 && offset >= ring_data &&
+           offset <= TR_SHM_SEGMENT_BYTES_MAX && bytes <= TR_SHM_SEGMENT_BYTES_MAX - offset;
+}
 
 /* Whether the owner lives. */
 enum tr_shm_state {
@@ -167,14 +174,12 @@ static inline bool tr_shm_shape_ok(const struct tr_shm_shape *shape)
            shape->lane_bytes <= TR_SHM_LANE_BYTES_MAX && tr_is_power_of_two(shape->lane_bytes) &&
            shape->ring_count <= TR_SHM_RINGS_MAX && shape->message_bytes_max >= 1 &&
            shape->message_bytes_max <= shape->lane_bytes / 2 &&
-           tr_shm_lane_bytes(shape->message_bytes_max, 0) <= shape->lane_bytes &&
-           shape->ring_room_bytes <= TR_SHM_ROOM_BYTES_MAX &&
-           shape->ring_room_bytes % TR_SHM_PAGE_BYTES == 0;
+           tr_shm_lane_bytes(shape->message_bytes_max, 0) <= shape->lane_bytes;
 }
 
 /* Offsets in a segment. */
 struct tr_shm_layout {
-    uint64_t lanes, rings, lane_data, ring_data, end;
+    uint64_t lanes, rings, lane_data, ring_data;
 };
 
 /* Where everything is in a segment of this shape. */
@@ -186,7 +191,6 @@ static inline struct tr_shm_layout tr_shm_layout_of(const struct tr_shm_shape *s
     at.lane_data = tr_align_up_u64(
         at.rings + (uint64_t)shape->ring_count * sizeof(struct tr_shm_ring), TR_SHM_PAGE_BYTES);
     at.ring_data = at.lane_data + (uint64_t)shape->lane_count * shape->lane_bytes;
-    at.end = at.ring_data + shape->ring_room_bytes;
     return at;
 }
 

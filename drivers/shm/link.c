@@ -177,31 +177,22 @@ static void connect_lane(struct tr_shm_peer *peer)
     peer->link = TR_SHM_LINK_UP; /* the limit is still 0: the first message asks for room */
 }
 
-/* Faults in the rings that the peer made for this node, before they are granted: an election is no
- * time for page faults. One a tick. */
-static void populate_rings(struct tr_port *port, struct tr_shm_peer *peer)
+/* Maps the rings that the peer made for this node before they are granted: an election is no time
+ * for page faults. One a tick. */
+static void map_rings(struct tr_port *port, uint32_t index)
 {
-    struct tr_shm_segment *segment = &peer->segment;
-    uint32_t made = tr_load_acquire(&tr_shm_identity_of(segment)->ring_made);
-    for (; peer->rings_seen < tr_min_u32(made, segment->shape.ring_count); peer->rings_seen++) {
-        struct tr_shm_ring *ring = tr_shm_ring_of(segment, peer->rings_seen);
-        uint64_t offset = tr_load_relaxed(&ring->offset);
-        uint64_t bytes = tr_load_relaxed(&ring->bytes);
-        if (tr_load_relaxed(&ring->writer) != port->self || offset % TR_SHM_PAGE_BYTES != 0 ||
-            offset < segment->at.ring_data || bytes > segment->at.end - segment->at.ring_data ||
-            offset > segment->at.end - bytes)
-            continue;
-        tr_shm_segment_populate(segment, offset, bytes);
-        peer->rings_seen++;
-        return;
-    }
+    struct tr_shm_peer *peer = &port->peer[index];
+    uint32_t made = tr_load_acquire(&tr_shm_identity_of(&peer->segment)->ring_made);
+    struct tr_shm_ring_map map;
+    if (peer->rings_seen < tr_min_u32(made, peer->segment.shape.ring_count))
+        tr_shm_ring_map(port, index, peer->rings_seen++, &map); /* else remote_open will tell */
 }
 
-static void peer_tick(struct tr_port *port, struct tr_shm_peer *peer)
+static void peer_tick(struct tr_port *port, uint32_t index)
 {
+    struct tr_shm_peer *peer = &port->peer[index];
     if (!tr_shm_segment_lives(&peer->segment)) {
-        peer->link =
-            TR_SHM_LINK_ABSENT; /* mapped until it is replaced: its rings are there still */
+        set_down(peer, TR_SHM_LINK_ABSENT); /* mapped until it is replaced: its rings are there */
         peer->attach_ns = 0;
         peer->attach_wait_ns = TR_SHM_ATTACH_NS;
         return;
@@ -219,7 +210,7 @@ static void peer_tick(struct tr_port *port, struct tr_shm_peer *peer)
         set_down(peer, TR_SHM_LINK_LANE); /* somebody else wrote there */
     if (peer->link == TR_SHM_LINK_LANE)
         request_lane(port, peer);
-    populate_rings(port, peer);
+    map_rings(port, index);
 }
 
 void tr_shm_tick(struct tr_port *port)
@@ -238,7 +229,7 @@ void tr_shm_tick(struct tr_port *port)
             tr_shm_segment_lives(&peer->segment))
             set_down(peer, TR_SHM_LINK_LANE); /* it had changed its thread, and seemed dead */
         if (peer->link != TR_SHM_LINK_ABSENT) {
-            peer_tick(port, peer);
+            peer_tick(port, i);
             continue;
         }
         if (now_ns == 0)

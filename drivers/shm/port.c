@@ -12,15 +12,11 @@
 /* The options' own keys. */
 struct shm_extra {
     uint64_t rings;
-    uint64_t ring_room_bytes;
 };
 
 static const struct tr_extra_key extra_keys[] = {
     {"rings", TR_EXTRA_COUNT, offsetof(struct shm_extra, rings), 1, TR_SHM_RINGS_MAX,
      "one-sided rings that the port can make (default 4096)"},
-    {"ring_room", TR_EXTRA_BYTES, offsetof(struct shm_extra, ring_room_bytes), TR_SHM_PAGE_BYTES,
-     TR_SHM_ROOM_BYTES_MAX,
-     "address space of all rings together (default 4G); memory is taken ring by ring"},
 };
 
 static const struct tr_extra_table extra_table = {"shm", extra_keys, TR_ARRAY_COUNT(extra_keys)};
@@ -49,11 +45,13 @@ static struct tr_port *take_port(const struct tr_port_options *options,
     port->inbound_name = take(memory, shape->lane_count * sizeof(*port->inbound_name));
     port->ring = take(memory, shape->ring_count * sizeof(*port->ring));
     port->remotes_max = shape->ring_count;
+    port->map = take(memory, port->remotes_max * sizeof(*port->map));
     port->remote = take(memory, port->remotes_max * sizeof(struct tr_shm_remote));
     port->write = take(memory, writes * sizeof(struct tr_shm_write));
     port->write_mask = writes - 1;
     if (port->rx == NULL || port->peer == NULL || port->inbound == NULL || port->remote == NULL ||
-        port->write == NULL || port->inbound_name == NULL || port->ring == NULL)
+        port->write == NULL || port->inbound_name == NULL || port->ring == NULL ||
+        port->map == NULL)
         return NULL;
     port->rx_end = port->rx + rx_bytes;
     return port;
@@ -62,7 +60,7 @@ static struct tr_port *take_port(const struct tr_port_options *options,
 /* The shape that the options ask for. */
 static int shape_of(const struct tr_port_options *options, struct tr_shm_shape *shape)
 {
-    struct shm_extra extra = {TR_SHM_RINGS, TR_SHM_RING_ROOM_BYTES};
+    struct shm_extra extra = {TR_SHM_RINGS};
     int error =
         tr_extra_parse(&extra_table, options->extra, &extra, options->error, options->error_bytes);
     if (error != TR_OK)
@@ -76,7 +74,6 @@ static int shape_of(const struct tr_port_options *options, struct tr_shm_shape *
             tr_shm_lane_bytes(shape->message_bytes_max,
                               options->queue_bytes ? options->queue_bytes : TR_SHM_QUEUE_BYTES);
     shape->ring_count = (uint32_t)extra.rings;
-    shape->ring_room_bytes = tr_align_up_u64(extra.ring_room_bytes, TR_SHM_PAGE_BYTES);
     if (tr_shm_shape_ok(shape))
         return TR_OK;
     tr_explain(options->error, options->error_bytes,
@@ -148,6 +145,7 @@ static void shm_close(struct tr_port *port)
     for (uint32_t i = 0; i < port->peer_count; i++)
         tr_shm_peer_detach(port, i);
     tr_shm_segment_close(&port->segment);
+    tr_shm_rings_unmap(port);
 }
 
 static void shm_limits(const struct tr_port *port, struct tr_port_limits *out)

@@ -34,14 +34,18 @@ int tr_shm_ring_create(struct tr_port *port, const struct tr_ring_options *optio
     if (options->peer == 0 || !tr_is_power_of_two(options->bytes) ||
         options->bytes % TR_SHM_PAGE_BYTES != 0)
         return TR_EINVAL;
-    if (index == segment->shape.ring_count || options->bytes > segment->at.end - offset)
+    if (index == segment->shape.ring_count ||
+        !tr_shm_ring_ok(segment->at.ring_data, offset, options->bytes))
         return TR_EFULL;
     struct tr_shm_ring *ring = tr_shm_ring_of(segment, index);
     if (tr_shm_segment_reserve(segment, (uint64_t)((unsigned char *)ring - segment->base),
                                sizeof(*ring)) != TR_OK ||
-        tr_shm_segment_reserve(segment, offset, options->bytes) != TR_OK)
+        tr_shm_segment_extend(segment, offset, options->bytes) != TR_OK)
         return TR_ENOMEM;
-    port->ring[index] = (struct tr_shm_own_ring){offset, options->bytes, false};
+    unsigned char *memory = tr_shm_segment_map(segment, offset, options->bytes);
+    if (memory == NULL)
+        return TR_ENOMEM;
+    port->ring[index] = (struct tr_shm_own_ring){memory, options->bytes, false};
     ring->offset = offset;
     ring->bytes = options->bytes;
     ring->writer = options->peer;
@@ -52,7 +56,7 @@ int tr_shm_ring_create(struct tr_port *port, const struct tr_ring_options *optio
     port->rings_end = offset + options->bytes;
     out->ring = index;
     out->bytes = options->bytes;
-    out->memory = segment->base + offset;
+    out->memory = memory;
     return TR_OK;
 }
 
@@ -60,7 +64,7 @@ int tr_shm_ring_grant(struct tr_port *port, uint32_t index, uint64_t generation,
                       struct tr_ring_token *out)
 {
     struct tr_shm_ring *ring = own_ring(port, index);
-    unsigned char *memory = port->segment.base + port->ring[index].offset;
+    unsigned char *memory = port->ring[index].memory;
     static const uint64_t zero = 0;
     tr_assert(generation != 0 && !port->ring[index].is_granted);
     for (uint32_t at = 0; at < port->ring[index].bytes;
@@ -97,13 +101,44 @@ void tr_shm_ring_consumed(struct tr_port *port, uint32_t ring, uint64_t position
 
 /* The writer's end. */
 
+int tr_shm_ring_map(struct tr_port *port, uint32_t peer_index, uint32_t index,
+                    struct tr_shm_ring_map *out)
+{
+    const struct tr_shm_segment *segment = &port->peer[peer_index].segment;
+    struct tr_shm_ring *ring = tr_shm_ring_of(segment, index);
+    uint32_t free = port->map_count;
+    for (uint32_t i = 0; i < port->map_count; i++) {
+        struct tr_shm_ring_map *map = &port->map[i];
+        if (map->memory == NULL)
+            free = i;
+        else if (map->peer == peer_index && map->ring == index) {
+            *out = *map;
+            return TR_OK;
+        }
+    }
+    if (free == port->remotes_max)
+        return TR_EFULL;
+    uint64_t offset = tr_load_relaxed(&ring->offset);
+    uint32_t bytes = tr_load_relaxed(&ring->bytes);
+    if (tr_load_relaxed(&ring->writer) != port->self ||
+        !tr_shm_ring_ok(segment->at.ring_data, offset, bytes))
+        return TR_EINVAL;
+    unsigned char *memory = tr_shm_segment_map(segment, offset, bytes);
+    if (memory == NULL)
+        return TR_EINVAL;
+    *out = (struct tr_shm_ring_map){memory, bytes, peer_index, index};
+    port->map[free] = *out;
+    port->map_count = free < port->map_count ? port->map_count : free + 1;
+    return TR_OK;
+}
+
 /* Holds a token against the peer's segment, and what the segment says of the ring against what can
  * be.
  */
-static int check_token(const struct tr_port *port, const struct tr_shm_peer *peer,
-                       const struct token *token, uint64_t generation, struct tr_shm_remote *out)
+static int check_token(struct tr_port *port, const struct token *token, uint64_t generation,
+                       struct tr_shm_remote *out)
 {
-    const struct tr_shm_segment *segment = &peer->segment;
+    const struct tr_shm_segment *segment = &port->peer[out->peer].segment;
     if (token->magic != TOKEN_MAGIC || token->incarnation == 0 || generation == 0 ||
         token->generation != generation || (token->zero[0] | token->zero[1] | token->zero[2]) != 0)
         return TR_EINVAL;
@@ -111,22 +146,18 @@ static int check_token(const struct tr_port *port, const struct tr_shm_peer *pee
         return TR_AGAIN;
     if (token->incarnation != segment->incarnation)
         return tr_shm_segment_lives(segment) ? TR_ENOENT : TR_AGAIN; /* older, or newer than ours */
-    if (token->ring >= segment->shape.ring_count ||
-        token->ring >= tr_load_acquire(&tr_shm_identity_of(segment)->ring_made))
+    if (token->ring >= tr_min_u32(segment->shape.ring_count,
+                                  tr_load_acquire(&tr_shm_identity_of(segment)->ring_made)))
         return TR_EINVAL;
     struct tr_shm_ring *ring = tr_shm_ring_of(segment, token->ring);
-    uint64_t offset = tr_load_relaxed(&ring->offset);
-    uint32_t bytes = tr_load_relaxed(&ring->bytes);
-    if (tr_load_relaxed(&ring->writer) != port->self)
-        return TR_EINVAL;
     if (tr_load_acquire(&ring->fence) != generation)
         return TR_ENOENT;
-    if (!tr_is_power_of_two(bytes) || offset < segment->at.ring_data || offset % 4096 != 0 ||
-        bytes > segment->at.end - segment->at.ring_data || offset > segment->at.end - bytes ||
-        offset + bytes > tr_shm_segment_file_bytes(segment))
-        return TR_EINVAL;
-    out->memory = segment->base + offset;
-    out->bytes = bytes;
+    struct tr_shm_ring_map map;
+    int error = tr_shm_ring_map(port, out->peer, token->ring, &map);
+    if (error != TR_OK)
+        return error;
+    out->memory = map.memory;
+    out->bytes = map.bytes;
     out->fence = &ring->fence;
     out->consumed = &ring->consumed;
     out->generation = generation;
@@ -142,18 +173,15 @@ int tr_shm_remote_open(struct tr_port *port, tr_node_id id, const struct tr_ring
     uint32_t free = 0;
     if (index == UINT32_MAX)
         return TR_EINVAL;
-    while (free < port->remotes_max && port->remote[free].generation != 0)
+    while (free < port->remote_count && port->remote[free].generation != 0)
         free++;
     if (free == port->remotes_max)
         return TR_EFULL;
     memcpy(&token, opaque->bytes, sizeof(token));
-    int error = check_token(port, &port->peer[index], &token, generation, &found);
+    int error = check_token(port, &token, generation, &found);
     if (error != TR_OK)
         return error;
-    struct tr_shm_peer *peer = &port->peer[index];
-    if (token.ring >= peer->rings_seen)
-        tr_shm_segment_populate(&peer->segment, (uint64_t)(found.memory - peer->segment.base),
-                                found.bytes);
+    port->remote_count = free < port->remote_count ? port->remote_count : free + 1;
     port->remote[free] = found;
     *remote = free;
     return TR_OK;
@@ -241,9 +269,26 @@ uint64_t tr_shm_remote_consumed(struct tr_port *port, uint32_t handle)
 void tr_shm_remotes_break(struct tr_port *port, uint32_t peer_index)
 {
     tr_shm_judge(port);
-    for (uint32_t i = 0; i < port->remotes_max; i++) {
+    for (uint32_t i = 0; i < port->remote_count; i++) {
         struct tr_shm_remote *remote = &port->remote[i];
         if (remote->generation != 0 && remote->peer == peer_index)
             remote->memory = NULL;
+    }
+    for (uint32_t i = 0; i < port->map_count; i++) {
+        struct tr_shm_ring_map *map = &port->map[i];
+        if (map->memory != NULL && map->peer == peer_index) {
+            tr_shm_segment_unmap(map->memory, map->bytes);
+            map->memory = NULL;
+        }
+    }
+}
+
+void tr_shm_rings_unmap(struct tr_port *port)
+{
+    for (uint32_t i = 0; i < port->map_count; i++)
+        tr_assert(port->map[i].memory == NULL); /* every peer was detached */
+    for (uint32_t i = 0; i < port->remotes_max; i++) {
+        if (port->ring[i].memory != NULL)
+            tr_shm_segment_unmap(port->ring[i].memory, port->ring[i].bytes);
     }
 }

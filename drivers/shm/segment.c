@@ -172,20 +172,48 @@ int tr_shm_segment_reserve(struct tr_shm_segment *segment, uint64_t offset, uint
 {
     uint64_t from = tr_align_down_u64(offset, TR_SHM_PAGE_BYTES);
     uint64_t to = tr_align_up_u64(offset + bytes, TR_SHM_PAGE_BYTES);
-    tr_assert(to <= segment->at.end);
+    tr_assert(to <= segment->at.ring_data);
     if (!file_allocate(segment->fd, from, to - from))
         return TR_ENOMEM;
     tr_shm_segment_populate(segment, from, to - from);
     return TR_OK;
 }
 
-void tr_shm_segment_populate(struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes)
+static void populate(void *memory, uint64_t bytes)
 {
 #ifdef MADV_POPULATE_WRITE
-    (void)madvise(segment->base + offset, (size_t)bytes, MADV_POPULATE_WRITE);
+    (void)madvise(memory, (size_t)bytes, MADV_POPULATE_WRITE);
 #else
-    (void)segment, (void)offset, (void)bytes;
+    (void)memory, (void)bytes;
 #endif
+}
+
+void tr_shm_segment_populate(struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes)
+{
+    populate(segment->base + offset, bytes);
+}
+
+int tr_shm_segment_extend(struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes)
+{
+    return file_allocate(segment->fd, offset, bytes) ? TR_OK : TR_ENOMEM;
+}
+
+void *tr_shm_segment_map(const struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes)
+{
+    if (offset + bytes > tr_shm_segment_file_bytes(segment))
+        return NULL;
+    void *memory =
+        mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, segment->fd, (off_t)offset);
+    if (memory == MAP_FAILED)
+        return NULL;
+    (void)madvise(memory, (size_t)bytes, MADV_DONTFORK);
+    populate(memory, bytes);
+    return memory;
+}
+
+void tr_shm_segment_unmap(void *memory, uint64_t bytes)
+{
+    munmap(memory, (size_t)bytes);
 }
 
 uint64_t tr_shm_segment_file_bytes(const struct tr_shm_segment *segment)
@@ -196,12 +224,13 @@ uint64_t tr_shm_segment_file_bytes(const struct tr_shm_segment *segment)
 
 static bool map_whole(struct tr_shm_segment *segment)
 {
-    void *base = mmap(NULL, (size_t)segment->at.end, PROT_READ | PROT_WRITE,
+    void *base = mmap(NULL, (size_t)segment->at.ring_data, PROT_READ | PROT_WRITE,
                       MAP_SHARED | MAP_NORESERVE, segment->fd, 0);
     if (base == MAP_FAILED)
         return false;
     segment->base = base;
-    (void)madvise(base, (size_t)segment->at.end, MADV_DONTFORK); /* a child is not the owner */
+    (void)madvise(base, (size_t)segment->at.ring_data,
+                  MADV_DONTFORK); /* a child is not the owner */
     return true;
 }
 
@@ -416,7 +445,8 @@ void tr_shm_segment_close(struct tr_shm_segment *segment)
         unlink(segment->path);
     if (!life_end(
             segment)) { /* the page stays mapped for the C library of the thread that opened */
-        munmap(segment->base + TR_SHM_PAGE_BYTES, (size_t)segment->at.end - TR_SHM_PAGE_BYTES);
+        munmap(segment->base + TR_SHM_PAGE_BYTES,
+               (size_t)segment->at.ring_data - TR_SHM_PAGE_BYTES);
         segment->base = NULL;
     }
     tr_shm_segment_detach(segment);
@@ -458,7 +488,7 @@ int tr_shm_segment_attach(struct tr_shm_segment *segment, const char *name, uint
 void tr_shm_segment_detach(struct tr_shm_segment *segment)
 {
     if (segment->base != NULL)
-        munmap(segment->base, (size_t)segment->at.end);
+        munmap(segment->base, (size_t)segment->at.ring_data);
     if (segment->fd >= 0)
         close(segment->fd);
     memset(segment, 0, sizeof(*segment));

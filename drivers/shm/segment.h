@@ -76,13 +76,24 @@ static inline bool tr_shm_life_is_mine(const struct tr_shm_segment *segment)
  * another). Without room for one more owner, the owner stays. */
 void tr_shm_life_adopt(struct tr_shm_segment *segment);
 
-/* Takes memory for a piece of the own segment and faults it in. Returns: TR_OK, TR_ENOMEM. */
+/* Takes memory for a piece of the own segment's control blocks or lanes, and faults it in.
+ * Returns: TR_OK, TR_ENOMEM. */
 tr_nodiscard int tr_shm_segment_reserve(struct tr_shm_segment *segment, uint64_t offset,
                                         uint64_t bytes);
 
-/* Faults in a piece of a peer's segment, so that the first lap costs no page faults. Best effort.
- */
+/* Faults in a piece of what is mapped, so that the first lap costs no page faults. Best effort. */
 void tr_shm_segment_populate(struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes);
+
+/* Makes the memory of a ring, in the own segment. Returns: TR_OK, TR_ENOMEM. */
+tr_nodiscard int tr_shm_segment_extend(struct tr_shm_segment *segment, uint64_t offset,
+                                       uint64_t bytes);
+
+/* Maps a ring, which lies behind the part that is always mapped, and faults it in.
+ * Returns: NULL if the file ends before the ring does, or there is no room. */
+void *tr_shm_segment_map(const struct tr_shm_segment *segment, uint64_t offset, uint64_t bytes);
+
+/* Unmaps it. */
+void tr_shm_segment_unmap(void *memory, uint64_t bytes);
 
 /* Bytes of the segment's file as it is now: what lies below can be touched. */
 uint64_t tr_shm_segment_file_bytes(const struct tr_shm_segment *segment);
