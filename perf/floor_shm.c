@@ -318,6 +318,8 @@ VARIANT(word_rest, poll_acknowledgements, .burst = 128, .rest = 64)
 VARIANT(tail, poll_acknowledgements, .tail = true)
 VARIANT(tail_early, poll_acknowledgements, .tail = true, .burst = 128, .own = 8, .want = 8)
 VARIANT(tail_rest, poll_acknowledgements, .tail = true, .burst = 128, .rest = 16)
+VARIANT(word_rest_long, poll_acknowledgements, .burst = 512, .rest = 200)
+VARIANT(tail_rest_long, poll_acknowledgements, .tail = true, .burst = 512, .rest = 200)
 VARIANT(bare, poll_acknowledgements, .bare = true)
 VARIANT(bare_tail, poll_acknowledgements, .bare = true, .tail = true)
 
@@ -325,6 +327,7 @@ VARIANT(fence, poll_fences, .tail = false)
 VARIANT(fence_small, poll_fences, .small = true)
 VARIANT(fence_early, poll_fences, .own = 1)
 VARIANT(fence_rest, poll_fences, .rest = 16)
+VARIANT(fence_rest_long, poll_fences, .burst = 512, .rest = 200)
 VARIANT(fence_tail, poll_fences, .tail = true)
 VARIANT(fence_tail_early, poll_fences, .tail = true, .burst = 128, .own = 8, .want = 8)
 VARIANT(fence_tail_rest, poll_fences, .tail = true, .burst = 128, .rest = 16)
@@ -345,6 +348,8 @@ static const struct tr_perf_floor_variant shm_variants[] = {
     ROW(tail, "word beside the ring publishes", true),
     ROW(tail_early, "word beside, lines asked for early", true),
     ROW(tail_rest, "word beside, follower rests", true),
+    ROW(word_rest_long, "record's first word, follower rests long", true),
+    ROW(tail_rest_long, "word beside, follower rests long", true),
     ROW(bare, "first word, record not read", false),
     ROW(bare_tail, "word beside, record not read", false),
 };
@@ -354,6 +359,7 @@ static const struct tr_perf_floor_variant one_sided_variants[] = {
     ROW(fence_small, "record's first word, 16 slots", true),
     ROW(fence_early, "record's first word, asked for early", true),
     ROW(fence_rest, "record's first word, follower rests", true),
+    ROW(fence_rest_long, "record's first word, follower rests long", true),
     ROW(fence_tail, "word beside the ring publishes", true),
     ROW(fence_tail_early, "word beside, lines asked for early", true),
     ROW(fence_tail_rest, "word beside, follower rests", true),

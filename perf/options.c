@@ -78,6 +78,9 @@ static const struct option table[] = {
      "loads of the sweep, up to 1.1 times what the engine can take"},
     {"processes", NULL, KIND_FLAG, FOR_FLOOR, AT(processes), 0, 0, NULL, NULL,
      "the followers are processes, not threads"},
+    {"stopped", NULL, KIND_FLAG, FOR(TR_PERF_LATENCY), AT(stopped), 0, 0, NULL, NULL,
+     "the engine's followers stand still for each millisecond of load: one-sided, within the "
+     "credit"},
     {"variants", NULL, KIND_FLAG, FOR(TR_PERF_FLOOR), AT(variants), 0, 0, NULL, NULL,
      "print every variant of the floor, not only the best"},
     {"node", "ID", KIND_WHOLE, FOR_LOAD | FOR(TR_PERF_NODE), AT(node), 0, 65535, NULL, "0",
@@ -284,6 +287,10 @@ static bool fill_in(struct tr_perf_options *options, char *error, size_t error_b
     if ((options->node != 0) != (options->peers[0] != '\0') ||
         (options->command == TR_PERF_NODE && options->node == 0)) {
         snprintf(error, error_bytes, "a cluster of several machines needs both --node and --peers");
+        return false;
+    }
+    if (options->stopped && (options->mode == TR_PERF_OPEN || options->node != 0)) {
+        snprintf(error, error_bytes, "--stopped is of the closed loop on one machine");
         return false;
     }
     if (options->window == 0) {

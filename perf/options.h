@@ -49,6 +49,7 @@ struct tr_perf_options {
     uint64_t log_bytes; /* of each replica's log */
     uint64_t points;    /* sweep: loads */
     uint64_t processes; /* 1: the followers are processes */
+    uint64_t stopped;   /* 1: the engine's followers stand still while it is loaded */
     uint64_t variants;  /* 1: print each variant of the floor */
     uint64_t node;      /* own id in a cluster of several machines; 0: all replicas are here */
     char peers[1024];   /* ID=ADDRESS,... */

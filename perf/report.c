@@ -165,7 +165,7 @@ void tr_perf_report_variants(FILE *out, const struct tr_perf_run *run,
                              const struct tr_perf_offer *offer)
 {
     const struct tr_perf_floor_table *table = run->floor->table;
-    fprintf(out, "variants of the %s floor, %s %u, medians of %d slices:\n", table->name,
+    fprintf(out, "variants of the %s floor, %s %u, the best of %d slices each:\n", table->name,
             offer->mode == TR_PERF_OPEN ? "open loop, window" : "window", offer->window,
             TR_PERF_CHOICE_ROUNDS);
     fprintf(out, "    %-40s %12s %12s\n", "", "p50", "commands/s");

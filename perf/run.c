@@ -16,6 +16,9 @@ enum job { JOB_FLOOR = 0, JOB_OPEN = 1, JOB_FOLLOW = 2, JOB_CLOSE = 3, JOB_COUNT
 /* Latency is taken of every so many commands where a clock read a command would be felt. */
 #define SAMPLE_EVERY 32
 
+/* A piece of load while the followers stand still: some 2,000 commands, below half of a ring. */
+#define STOPPED_SECONDS 0.001
+
 /* Looks at the far replicas at the end, and polls of our own before each. */
 #define FAR_TIMES 1000
 #define FAR_POLLS 10000
@@ -94,6 +97,10 @@ static int resolve_one_sided(struct tr_perf_run *run, char *error, size_t error_
     bool can = (driver->capabilities & TR_DRIVER_ONE_SIDED) != 0;
     if (o->one_sided == TR_PERF_ONE_SIDED_ON && !can) {
         snprintf(error, error_bytes, "--one-sided on: the driver %s cannot", o->driver);
+        return TR_EINVAL;
+    }
+    if (o->stopped && (!can || o->one_sided == TR_PERF_ONE_SIDED_OFF)) {
+        snprintf(error, error_bytes, "--stopped needs one-sided replication");
         return TR_EINVAL;
     }
     run->is_one_sided = can && o->one_sided != TR_PERF_ONE_SIDED_OFF && o->replicas > 1;
@@ -361,6 +368,49 @@ int tr_perf_run_choose(struct tr_perf_run *run, const struct tr_perf_offer *offe
     return result;
 }
 
+/* Load in pieces of a millisecond, during which the followers' threads sleep: what a leader writes
+ * in it is within the credit of a ring that was drained before. */
+static int stopped_slice(struct tr_perf_run *run, const struct tr_perf_offer *offer,
+                         struct tr_histogram *histogram, struct tr_perf_slice *sum, char *error,
+                         size_t error_bytes)
+{
+    struct tr_perf_offer brief = *offer;
+    uint64_t completed = 0;
+    uint64_t taken_ns = 0;
+    int result = TR_OK;
+    brief.slice_seconds = STOPPED_SECONDS;
+    while ((double)taken_ns < offer->slice_seconds * 1e9 && result == TR_OK) {
+        tr_perf_run_follow_begin(run);
+        result = tr_perf_engine_settle(run->engine, error, error_bytes);
+        int ended = tr_perf_run_follow_end(run);
+        if (result != TR_OK || ended != TR_OK)
+            return result != TR_OK ? result : ended;
+        *sum = slice_of(run, &brief, histogram);
+        result = tr_perf_engine_lead(run->engine, sum);
+        if (sum->stalled)
+            return say_stalled("engine", sum, error, error_bytes);
+        completed += sum->completed;
+        taken_ns += sum->end_ns - sum->begin_ns;
+    }
+    sum->completed = completed;
+    sum->end_ns = sum->begin_ns + taken_ns;
+    return result;
+}
+
+/* The engine's slice of a pair. */
+static int engine_side(struct tr_perf_run *run, const struct tr_perf_offer *offer,
+                       struct tr_histogram *histogram, struct tr_perf_slice *slice, char *error,
+                       size_t error_bytes)
+{
+    if (run->options->stopped)
+        return stopped_slice(run, offer, histogram, slice, error, error_bytes);
+    int result = tr_perf_run_follow_begin(run);
+    if (result == TR_OK)
+        result = tr_perf_run_engine_slice(run, offer, histogram, slice, error, error_bytes);
+    int ended = tr_perf_run_follow_end(run);
+    return result != TR_OK ? result : ended;
+}
+
 /* One pair: the floor, then the engine. */
 static int run_pair(struct tr_perf_run *run, struct tr_perf_pairs *out, struct tr_histogram *work,
                     struct tr_perf_pair *pair, char *error, size_t error_bytes)
@@ -378,12 +428,9 @@ static int run_pair(struct tr_perf_run *run, struct tr_perf_pairs *out, struct t
     }
     if (run->engine != NULL && result == TR_OK) {
         tr_histogram_reset(work);
-        result = tr_perf_run_follow_begin(run);
-        if (result == TR_OK)
-            result = tr_perf_run_engine_slice(run, &out->offer, work, &slice, error, error_bytes);
-        int ended = tr_perf_run_follow_end(run);
-        if (result != TR_OK || ended != TR_OK)
-            return result != TR_OK ? result : ended;
+        result = engine_side(run, &out->offer, work, &slice, error, error_bytes);
+        if (result != TR_OK)
+            return result;
         pair->engine_p50_ns = (double)tr_histogram_percentile_ns(work, 500000);
         pair->engine_per_s = tr_perf_slice_per_s(&slice);
         tr_histogram_merge(&out->engine, work);
