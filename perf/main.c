@@ -15,7 +15,9 @@ int main(int argc, char **argv)
     case TR_PERF_PARSED_RUN:
         break;
     }
-    tr_perf_signals_hold();
+    /* Runs look for signals between slices; valgrind and who waits for it end at once. */
+    if (options.command != TR_PERF_INSTRUCTIONS)
+        tr_perf_signals_hold();
     switch (options.command) {
     case TR_PERF_FLOOR:
     case TR_PERF_LATENCY:
