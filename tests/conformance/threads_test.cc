@@ -103,12 +103,14 @@ TEST_P(Threads, WhatCountedBeforeTheFenceIsFoundAfterIt)
                    TR_AGAIN)
                 writer.poll();
             uint64_t counted = 0, posted = 0, completed = 0;
+            std::vector<std::string> sources(ring_bytes / 64); // they stay until the completion
             bool open = remote != UINT32_MAX;
             while (open || completed < posted) {
-                if (open && posted < ring_bytes / 64 &&
-                    writer.write(remote, static_cast<uint32_t>(posted * 64),
-                                 record(generation + posted), posted) == TR_OK)
-                    posted++;
+                if (open && posted < ring_bytes / 64) {
+                    sources[posted] = record(generation + posted);
+                    posted += writer.write(remote, static_cast<uint32_t>(posted * 64),
+                                           sources[posted], posted) == TR_OK;
+                }
                 for (const tr_write_completion &done : writer.completions()) {
                     completed++;
                     counted += done.status == TR_WRITE_OK;
