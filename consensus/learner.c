@@ -314,6 +314,7 @@ void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev)
     r->snapshot_bytes = ev->u.snapshot_done.bytes;
     r->snapshot_crc = ev->u.snapshot_done.crc;
     r->snapshot_head = r->log.head;
+    r->count.log_wraps = r->log.wrap_count;
     recycle_up_to(r);
     tr_learner_advance(r);
 }
