@@ -314,6 +314,7 @@ class World
         event.u.propose.bytes = bytes;
         event.u.propose.command_count = 1;
         step(i, event);
+        timeout(i); /* what the proposals of a cycle left pending */
     }
     void read(uint8_t i, uint64_t id)
     {
