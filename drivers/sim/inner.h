@@ -18,6 +18,8 @@
 #include <string.h>
 #include <trireme/error.h>
 
+TR_BEGIN_C
+
 #define NAME_BYTES      64
 #define BURST_MAX       256
 #define WRITES_MAX      64 /* posted and not polled, a peer */
@@ -47,11 +49,11 @@ struct event {
 struct packet {
     uint32_t next; /* free packets; a receiver's queue; the parts of a write */
     uint32_t bytes;
-    uint32_t from, to; /* places; of datagrams */
-    uint32_t write;    /* of parts */
-    uint32_t offset;   /* in the ring */
-    bool is_landed;    /* or lost: the event finds nothing to do */
-    TR_ALIGNED(8) uint8_t data[];
+    uint32_t from, to;                          /* places; of datagrams */
+    uint32_t write;                             /* of parts */
+    uint32_t offset;                            /* in the ring */
+    bool is_landed;                             /* or lost: the event finds nothing to do */
+    __extension__ TR_ALIGNED(8) uint8_t data[]; /* C++ has no such member by itself */
 };
 
 enum ring_state {
