@@ -168,7 +168,8 @@ static void check_slot(const struct tr_replica *r, uint64_t slot)
     }
     /* The chosen prefix is whole: here, or in the snapshot. */
     bool kept = slot > r->slot_snapshot && slot >= r->log.slot_first && slot <= r->slot_commit;
-    tr_assert(s != NULL || !kept || r->installing || TR_CANARY(r->canary, RECYCLE_TOO_EARLY));
+    bool loses = TR_CANARY(r->canary, RECYCLE_TOO_EARLY);
+    tr_assert(s != NULL || !kept || r->installing || loses);
     /* What is acknowledged is held, at that ballot or at a later one. */
     bool acked = is_voting(r) && slot > r->slot_commit && slot >= r->slot_contiguous_base &&
                  slot <= r->slot_contiguous && tr_ballot_equal(r->ack_ballot, r->promised);
