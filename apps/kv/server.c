@@ -297,8 +297,8 @@ static int serve(struct kv_server *server, struct kv_connection *connection)
 {
     int more = kv_connection_serve(server, connection);
     int held = connection->in_held;
-    if (kv_connection_is_over(connection))
-        drop_client(server, connection);
+    if (kv_connection_is_over(connection) && !connection->in_ready)
+        drop_client(server, connection); /* one in line is dropped at its turn */
     else if (more)
         kv_server_enqueue(server, connection);
     return held;

@@ -316,6 +316,31 @@ TEST(server, client_that_leaves_takes_its_requests_with_it_and_nobody_elses)
     EXPECT_EQ(":2\r\n", stays.wait(4)); /* what was sent is executed, whoever hears of it */
 }
 
+TEST(server, client_that_leaves_while_a_request_of_it_is_held_is_dropped_once)
+{
+    server s;
+    client stays(s);
+    stays.expect("PING\r\n", pong);
+    s.group.room = 1;
+    for (int round = 0; round < 10; round++) {
+        s.group.held = true;
+        {
+            client leaves(s);
+            leaves.send("INCR n\r\nINCR n\r\n");
+            for (int at = 0; at < 5; at++)
+                s.step();
+            linger reset = {1, 0};
+            setsockopt(leaves.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+        }
+        s.group.held = false;
+        s.group.advance();
+        for (int at = 0; at < 5; at++)
+            s.step(); /* its reply and its turn in the line of the held come together */
+    }
+    stays.expect("PING\r\n", pong);
+    EXPECT_GT(s.counts().holds, 0u);
+}
+
 TEST(server, half_closed_client_gets_all_its_replies_and_then_the_end)
 {
     server s;
