@@ -158,7 +158,8 @@ static int free_some(struct kv_store *store, uint32_t steps)
 {
     while (store->graves != NULL && steps-- > 0) {
         struct kv_grave *grave = store->graves;
-        free_chain(grave->table.buckets[grave->freed++]);
+        free_chain(grave->table.buckets[grave->freed]);
+        grave->table.buckets[grave->freed++] = NULL;
         if (grave->freed == grave->table.bucket_count) {
             store->graves = grave->next;
             free(grave->table.buckets);

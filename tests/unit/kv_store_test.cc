@@ -209,6 +209,16 @@ TEST(store, cleared_table_is_empty_at_once_and_freed_by_later_work)
     EXPECT_EQ("new", s.get("k7"));
 }
 
+TEST(store, released_while_a_cleared_table_is_half_freed)
+{
+    store s;
+    for (int at = 0; at < 5000; at++)
+        s.set("k" + std::to_string(at), "v");
+    kv_store_clear(&s.s);
+    EXPECT_TRUE(kv_store_work(&s.s, 500));
+    EXPECT_NE(nullptr, s.s.graves); /* the end of the test frees the rest, and nothing twice */
+}
+
 TEST(store, snapshots_of_equal_stores_are_equal_bytes_whatever_the_history)
 {
     std::vector<int> order(3000);
