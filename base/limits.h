@@ -37,7 +37,7 @@
 #define TR_EFFECTS_MAX        (TR_MEMBERS_MAX * TR_EFFECTS_PER_MEMBER + 32)
 
 /* Message headers that one step can encode: a header is at most 256 bytes. */
-#define TR_MESSAGE_HEADER_BYTES_MAX 256
+#define TR_MESSAGE_HEADER_BYTES_MAX 384
 #define TR_EFFECTS_SCRATCH_BYTES    (TR_EFFECTS_MAX * TR_MESSAGE_HEADER_BYTES_MAX)
 
 /* Contiguous pieces of the log that one message can gather. */

@@ -94,9 +94,13 @@ struct tr_heartbeat {
     uint64_t vector_hash;
 };
 
-/** The incarnations known, by member index (rule 2). */
+/**
+ * The incarnations known, by member index (rule 2), and the processes that they are: two processes
+ * of a member that chose the same number must not be taken for one. 0: the process is not known.
+ */
 struct tr_vector {
     uint32_t incarnation[TR_MEMBERS_MAX];
+    uint64_t boot[TR_MEMBERS_MAX];
 };
 
 struct tr_prevote {

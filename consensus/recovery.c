@@ -47,9 +47,20 @@ static void stop(struct tr_replica *r, enum tr_stop_reason reason)
     tr_trace(r, TR_TRACE_STOPPED, r->self, 0, reason, 0);
 }
 
-bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation)
+bool tr_vector_equal(const struct tr_vector *a, const struct tr_vector *b)
 {
-    if (member >= r->member_count || incarnation <= r->vector.incarnation[member]) {
+    return memcmp(a->incarnation, b->incarnation, sizeof(a->incarnation)) == 0;
+}
+
+bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation, uint64_t boot)
+{
+    if (member >= r->member_count || incarnation < r->vector.incarnation[member]) {
+        return false;
+    }
+    if (incarnation == r->vector.incarnation[member]) {
+        /* The first process known by a number keeps it. */
+        uint64_t *known = &r->vector.boot[member];
+        *known = *known != 0 ? *known : boot;
         return false;
     }
     if (member == r->self) {
@@ -61,6 +72,7 @@ bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation)
     }
     struct tr_peer *p = &r->peer[member];
     r->vector.incarnation[member] = incarnation;
+    r->vector.boot[member] = boot;
     vector_rehash(r);
     tr_trace(r, TR_TRACE_VECTOR, member, 0, incarnation, r->vector_hash);
     /* What the forgotten incarnation acknowledged, promised or granted counts no more. */
@@ -82,7 +94,7 @@ bool tr_vector_merge(struct tr_replica *r, const struct tr_vector *other)
 {
     bool raised = false;
     for (uint8_t i = 0; i < r->member_count; i++) {
-        raised |= tr_vector_raise(r, i, other->incarnation[i]);
+        raised |= tr_vector_raise(r, i, other->incarnation[i], other->boot[i]);
     }
     return raised;
 }
@@ -98,7 +110,7 @@ void tr_recv_vector(struct tr_replica *r, uint8_t from, const struct tr_message 
 {
     const struct tr_vector *v = tr_message_body(m);
     tr_vector_merge(r, v);
-    if (memcmp(v, &r->vector, sizeof(*v)) != 0) {
+    if (!tr_vector_equal(v, &r->vector)) {
         tr_vector_send(r, tr_mask(from));
     }
 }
@@ -115,7 +127,10 @@ static void founded(struct tr_replica *r, uint64_t cluster, const uint64_t *boot
     r->cluster = cluster;
     memcpy(r->boots, boots, sizeof(r->boots));
     for (uint8_t i = 0; i < r->member_count; i++) {
-        r->vector.incarnation[i] = r->vector.incarnation[i] > 1 ? r->vector.incarnation[i] : 1;
+        if (r->vector.incarnation[i] <= 1) {
+            r->vector.incarnation[i] = 1;
+            r->vector.boot[i] = boots[i];
+        }
     }
     vector_rehash(r);
     tr_timer_stop(r, TR_TIMER_RECOVER);
@@ -168,7 +183,6 @@ void tr_recv_found(struct tr_replica *r, uint8_t from, const struct tr_message *
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, f->cluster, f->boot[0]);
         return;
     }
-    r->vector.incarnation[r->self] = 1;
     founded(r, f->cluster, f->boot);
 }
 
@@ -231,7 +245,8 @@ static void recv_join(struct tr_replica *r, uint8_t from, const struct tr_recove
 {
     struct tr_peer *p = &r->peer[from];
     uint32_t known = r->vector.incarnation[from];
-    bool repeated = q->incarnation == known && p->recover_boot == q->boot;
+    /* Another may have told of it before it came itself. */
+    bool repeated = q->incarnation == known && r->vector.boot[from] == q->boot;
     if (q->incarnation <= known && !repeated) {
         struct tr_recover ask = {.boot = q->boot, .phase = TR_RECOVER_ASK};
         answer_begin(r, from, &ask, TR_RECOVERED_NORMAL); /* it must choose a higher one */
@@ -239,7 +254,7 @@ static void recv_join(struct tr_replica *r, uint8_t from, const struct tr_recove
         return;
     }
     p->recover_boot = q->boot;
-    tr_vector_raise(r, from, q->incarnation);
+    tr_vector_raise(r, from, q->incarnation, q->boot);
     p->recover_waits = true;
     /* The writers of this group must be fenced and drained before the peer counts on what is told
      * here. */
@@ -338,6 +353,7 @@ static void join(struct tr_replica *r, uint64_t cluster, uint32_t incarnation)
 {
     r->cluster = cluster;
     r->vector.incarnation[r->self] = incarnation;
+    r->vector.boot[r->self] = r->config.boot;
     vector_rehash(r);
     r->recover_phase = TR_RECOVER_JOIN;
     r->recover_started_ns = r->now_ns;
@@ -500,8 +516,8 @@ void tr_recv_recovered(struct tr_replica *r, uint8_t from, const struct tr_messa
         p->recovered_incarnation = a->vector.incarnation[r->self];
         if (r->recover_phase == TR_RECOVER_ASK) {
             decide(r);
-        } else if (p->recovered_incarnation >= r->vector.incarnation[r->self] &&
-                   !p->recovered_joined) {
+        } else if (r->recover_phase == TR_RECOVER_JOIN && !p->recovered_joined &&
+                   p->recovered_incarnation >= r->vector.incarnation[r->self]) {
             r->vector.incarnation[r->self] = p->recovered_incarnation;
             restart(r);
         }
@@ -513,7 +529,7 @@ void tr_recv_recovered(struct tr_replica *r, uint8_t from, const struct tr_messa
         return;
     }
     p->recovered_own = m->incarnation;
-    tr_vector_raise(r, from, m->incarnation);
+    tr_vector_raise(r, from, m->incarnation, a->boot_own);
     tr_vector_merge(r, &a->vector);
     if (a->phase == TR_RECOVER_JOIN && !p->recovered_joined &&
         p->recovered_own >= r->vector.incarnation[from]) {

@@ -216,7 +216,7 @@ static tr_noinline void recv_message(struct tr_replica *r, const struct tr_event
             drop(r, &r->count.dropped_incarnation, TR_TRACE_DROP_INCARNATION, from, m->type);
             return;
         }
-        tr_vector_raise(r, from, m->incarnation);
+        tr_vector_raise(r, from, m->incarnation, 0);
     }
     r->peer[from].heard_ns = r->now_ns;
     recv_of[m->type](r, from, m);

@@ -328,8 +328,10 @@ static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
 /** Takes over what another knows of incarnations; voids what a later incarnation voids (rule 2).
  * Returns true when anything was new. */
 bool tr_vector_merge(struct tr_replica *r, const struct tr_vector *other);
-/** Learns one incarnation. */
-bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation);
+/** Learns one incarnation, and which process it is (0: not told). */
+bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation, uint64_t boot);
+/** Whether two vectors know the same incarnations. */
+bool tr_vector_equal(const struct tr_vector *a, const struct tr_vector *b);
 /** The hash of the own vector, as acknowledgements carry it. */
 uint64_t tr_vector_hash(const struct tr_replica *r);
 /** Sends the own vector. */
