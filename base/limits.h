@@ -36,7 +36,7 @@
 #define TR_EFFECTS_PER_MEMBER 4
 #define TR_EFFECTS_MAX        (TR_MEMBERS_MAX * TR_EFFECTS_PER_MEMBER + 32)
 
-/* Message headers that one step can encode: a header is at most 256 bytes. */
+/* Message headers that one step can encode: see TR_MESSAGE_HEADER_BYTES_MAX. */
 #define TR_MESSAGE_HEADER_BYTES_MAX 384
 #define TR_EFFECTS_SCRATCH_BYTES    (TR_EFFECTS_MAX * TR_MESSAGE_HEADER_BYTES_MAX)
 

@@ -48,6 +48,7 @@ enum tr_hint { TR_HINT_ALIVE = 1, TR_HINT_SUSPECT = 2, TR_HINT_DEAD = 3 };
  * is read during the step only. */
 struct tr_event {
     enum tr_event_type type;
+    bool more; /* others of this cycle follow: what is worth doing once for all of them waits */
     uint64_t now_ns;
     union {
         struct {

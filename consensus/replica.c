@@ -312,6 +312,18 @@ static void pending(struct tr_replica *r)
     }
 }
 
+/* What the last event of a cycle need not leave to a TIMEOUT: few effects beside its own. */
+#define PENDING_AT_ONCE (TR_PENDING_ACK | TR_PENDING_COMMIT | TR_PENDING_REPLICATE)
+
+static inline void pending_at_once(struct tr_replica *r)
+{
+    bool steady = r->role == TR_REPLICA_LEADER || r->role == TR_REPLICA_FOLLOWER;
+    if (steady && (r->pending & ~(uint32_t)PENDING_AT_ONCE) == 0 &&
+        r->out->count < TR_EFFECTS_MAX / 2) {
+        pending(r);
+    }
+}
+
 static tr_noinline void timeout(struct tr_replica *r)
 {
     if (r->pending != 0) {
@@ -399,6 +411,9 @@ void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct 
     case TR_EVENT_CAMPAIGN:
         tr_election_campaign(r);
         break;
+    }
+    if (r->pending != 0 && !event->more) {
+        pending_at_once(r);
     }
 }
 

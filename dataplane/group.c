@@ -27,7 +27,7 @@ void tr_group_step(struct tr_group *g, struct tr_event *event)
     g->deadline_ns = tr_replica_deadline_ns(g->replica);
 }
 
-void tr_group_message(struct tr_group *g, const struct tr_rx *rx)
+void tr_group_message(struct tr_group *g, const struct tr_rx *rx, bool more)
 {
     uint8_t from = tr_replica_member(g->replica, rx->peer);
     if (tr_unlikely(from >= g->member_count || from == g->self)) {
@@ -40,7 +40,7 @@ void tr_group_message(struct tr_group *g, const struct tr_rx *rx)
     }
     if (tr_inlet_has_news(g))
         tr_inlet_drain(g); /* a leader's messages speak of entries that it wrote before */
-    struct tr_event event = {.type = TR_EVENT_MESSAGE};
+    struct tr_event event = {.type = TR_EVENT_MESSAGE, .more = more};
     event.u.message.data = rx->data;
     event.u.message.bytes = rx->bytes;
     event.u.message.from = from;

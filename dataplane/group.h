@@ -211,8 +211,8 @@ struct tr_group {
 
 /* One event into the core, and its effects out. */
 void tr_group_step(struct tr_group *g, struct tr_event *event);
-/* A received message for this group. */
-void tr_group_message(struct tr_group *g, const struct tr_rx *rx);
+/* A received message for this group; `more`: others of the burst follow. */
+void tr_group_message(struct tr_group *g, const struct tr_rx *rx, bool more);
 /* What the port says of a member. */
 void tr_group_peer_event(struct tr_group *g, const struct tr_port_event *event);
 /* A turn: timers, submissions, what is left over. Returns the work done. */

@@ -79,7 +79,7 @@ static uint32_t receive(struct tr_lcore *l)
         if (tr_unlikely(g == NULL))
             continue;
         g->now_ns = l->now_ns;
-        tr_group_message(g, &l->rx[i]);
+        tr_group_message(g, &l->rx[i], i + 1 < count);
         if (g->touched_cycle != l->cycle)
             touched[touched_count++] = g;
         g->touched_cycle = l->cycle;

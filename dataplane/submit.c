@@ -27,6 +27,7 @@ static uint32_t padded(uint32_t bytes)
 struct batch {
     uint32_t runs, commands, bytes;
     uint32_t bytes_max; /* for more than one command */
+    bool more;          /* it did not hold everything that there was */
 };
 
 /* Bytes of a run. */
@@ -56,6 +57,7 @@ static uint32_t plan_commands(struct tr_group *g, struct batch *b, struct tr_ses
         sum += padded(bytes);
         plan->bytes = whole;
     }
+    b->more |= count < available;
     if (count == 0)
         return 0;
     plan->session = s;
@@ -261,6 +263,7 @@ static bool propose(struct tr_group *g, const struct batch *b)
     event.u.propose.data = data;
     event.u.propose.bytes = b->bytes;
     event.u.propose.command_count = b->commands;
+    event.more = b->more;
     g->rejected = false;
     for (uint32_t i = 0; i < b->runs; i++)
         proposed(g, &g->run[i]);
@@ -315,6 +318,8 @@ static inline uint32_t visit(struct tr_group *g, struct batch *b, uint32_t index
         work += ask_reads(g, s);
     if (!is_full(g, b))
         work += plan_of(g, b, s);
+    else
+        b->more |= tr_load_relaxed(&s->command.submitted) != s->proposed;
     if (work != 0)
         tr_roster_worked(&g->sessions, index);
     return work;
