@@ -6,6 +6,7 @@
  * (rule 5); an acknowledgement counts only slots accepted at exactly its ballot (rule 11). Source:
  * Lamport, "Paxos Made Simple", section 2.2.
  */
+#include "base/bytes.h"
 #include "consensus/state.h"
 
 /* ---- acknowledgements */
@@ -36,13 +37,15 @@ void tr_acceptor_ack(struct tr_replica *r)
     if (!stands) {
         return;
     }
-    struct tr_accepted *a = tr_send_begin(r, tr_mask(r->leader), TR_MESSAGE_ACCEPTED, sizeof(*a));
-    a->ballot = r->ack_ballot;
-    a->stamp = r->stamp_heard;
-    a->slot_acked = r->slot_contiguous;
-    a->slot_apply = r->slot_apply;
-    a->slot_recyclable = r->log.slot_recyclable;
-    a->vector_hash = r->vector_hash;
+    struct tr_accepted *a = tr_send_open(r, tr_mask(r->leader), TR_MESSAGE_ACCEPTED, sizeof(*a));
+    *a = (struct tr_accepted){
+        .ballot = r->ack_ballot,
+        .stamp = r->stamp_heard,
+        .slot_acked = r->slot_contiguous,
+        .slot_apply = r->slot_apply,
+        .slot_recyclable = r->log.slot_recyclable,
+        .vector_hash = r->vector_hash,
+    };
     if (tr_unlikely(r->slot_heard > r->slot_contiguous)) {
         a->flags |= TR_ACCEPTED_GAP;
         a->bitmap = bitmap_of(r);
@@ -112,10 +115,9 @@ static void reject_ballot(struct tr_replica *r, uint8_t from, struct tr_ballot b
     tr_trace(r, TR_TRACE_DROP_STALE, from, TR_MESSAGE_ACCEPT, ballot.round, r->promised.round);
 }
 
-/* What every message of a leader passes: its ballot is the one promised here, and quiescent.
- * Returns false when the message must be dropped. */
-static bool leader_envelope(struct tr_replica *r, uint8_t from, struct tr_ballot ballot,
-                            uint64_t watermark)
+/* leader_envelope, where not everything is as it was at the message before. */
+static tr_noinline bool leader_envelope_anew(struct tr_replica *r, uint8_t from,
+                                             struct tr_ballot ballot, uint64_t watermark)
 {
     if (tr_unlikely(ballot.node != r->peer[from].node || tr_ballot_none(ballot))) {
         r->count.dropped_malformed++;
@@ -146,6 +148,21 @@ static bool leader_envelope(struct tr_replica *r, uint8_t from, struct tr_ballot
     }
     if (tr_unlikely(!tr_ballot_equal(r->ack_ballot, ballot))) {
         ack_begin(r, ballot, watermark);
+    }
+    ack_watermark(r, watermark);
+    return true;
+}
+
+/* What every message of a leader passes: its ballot is the one promised here, and quiescent.
+ * Returns false when the message must be dropped. */
+static inline bool leader_envelope(struct tr_replica *r, uint8_t from, struct tr_ballot ballot,
+                                   uint64_t watermark)
+{
+    bool same = tr_ballot_equal(ballot, r->ack_ballot) && tr_ballot_equal(ballot, r->promised) &&
+                tr_ballot_none(r->fencing) && r->leader == from &&
+                ballot.node == r->peer[from].node;
+    if (tr_unlikely(!same)) {
+        return leader_envelope_anew(r, from, ballot, watermark);
     }
     ack_watermark(r, watermark);
     return true;
@@ -189,36 +206,65 @@ static void persist_entries(struct tr_replica *r, uint64_t first, uint64_t last)
     }
 }
 
+/* Whether a record is a whole batch of this slot and ballot: anything else is looked at closely. */
+static tr_always_inline bool is_plain_batch(const struct tr_record *record, uint64_t slot,
+                                            const struct tr_accept *a)
+{
+    uint32_t kind_and_count;
+    memcpy(&kind_and_count, &record->kind, sizeof(kind_and_count));
+    uint32_t count = kind_and_count >> 16;
+    return record->slot == slot && record->generation == 0 &&
+           tr_ballot_equal(record->ballot, a->ballot) &&
+           (kind_and_count & 0xffff) == TR_RECORD_COMMANDS && count - 1 < TR_BATCH_COMMANDS_MAX &&
+           tr_record_header_crc(record) == record->crc && tr_record_payload_valid(record);
+}
+
 /*
- * The common case of an Accept: fresh slots in order, right behind all that is here. Nothing needs
- * to be looked up. Returns the records taken; what is left is looked at one by one.
+ * The common case of an Accept: fresh slots in order, right behind all that is here, and the log
+ * has room for them in one piece. Nothing needs to be looked up. Returns the records taken; what is
+ * left is looked at one by one.
  */
 static uint32_t accept_in_order(struct tr_replica *r, const struct tr_accept *a,
                                 struct tr_tail *tail)
 {
     struct tr_log *log = &r->log;
-    uint64_t slot = log->slot_last + 1;
-    uint32_t count = 0;
+    const uint64_t first = log->slot_last + 1;
     if (tr_unlikely(r->slot_contiguous != log->slot_last || r->slot_heard != log->slot_last ||
-                    slot <= r->slot_commit)) {
+                    first <= r->slot_commit || !tr_log_fits(log, first))) {
         return 0;
     }
-    while (count < a->record_count) {
-        struct tr_tail before = *tail;
-        const struct tr_record *record = tr_tail_next(tail);
-        bool right = record != NULL && record->slot == slot && tr_log_fits(log, slot) &&
-                     tr_ballot_equal(record->ballot, a->ballot);
-        struct tr_record *room = right ? tr_log_room(log, record->payload_bytes) : NULL;
-        if (tr_unlikely(room == NULL)) {
-            *tail = before;
+    const uint32_t straight = (uint32_t)tr_min_u64(tr_log_straight_bytes(log), UINT32_MAX);
+    const uint64_t slots = log->slot_mask + 1 - (first - log->slot_first);
+    const uint32_t most = (uint32_t)tr_min_u64(a->record_count, slots);
+    const uint8_t *from = tail->next;
+    uint8_t *to = log->arena + (log->head & (log->arena_bytes - 1));
+    uint32_t left = tr_min_u32(tail->left, straight);
+    uint32_t count = 0;
+    for (; count < most && left >= sizeof(struct tr_record); count++) {
+        const struct tr_record *record = (const struct tr_record *)(const void *)from;
+        if (tr_unlikely(record->payload_bytes > tail->entry_bytes_max)) {
             break;
         }
-        memcpy(room, record, tr_record_bytes(record->payload_bytes));
-        tr_log_link(log, room, TR_SLOT_ACCEPTED);
-        slot++;
-        count++;
+        uint32_t bytes = tr_record_bytes(record->payload_bytes);
+        if (tr_unlikely(bytes > left || !is_plain_batch(record, first + count, a))) {
+            break;
+        }
+        memcpy(to, from, bytes);
+        struct tr_slot *s = &log->slot[(first + count) & log->slot_mask];
+        s->ballot = a->ballot;
+        s->position = log->head;
+        s->bytes = bytes;
+        s->state = TR_SLOT_ACCEPTED;
+        s->acked = 0;
+        log->head += bytes;
+        from += bytes;
+        to += bytes;
+        left -= bytes;
     }
-    r->slot_contiguous = r->slot_heard = slot - 1;
+    tail->left -= (uint32_t)(from - tail->next);
+    tail->next = from;
+    log->slot_last += count;
+    r->slot_contiguous = r->slot_heard = log->slot_last;
     return count;
 }
 

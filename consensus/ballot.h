@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -25,10 +26,13 @@ struct tr_ballot {
     uint16_t reserved; /* zero */
 };
 
-/** The part of a ballot below its round, as one number that orders like (node, incarnation). */
+/** The part of a ballot below its round, as one number that orders like (node, incarnation): it
+ * lies in memory as such, and its top bits are zero. */
 static inline uint64_t tr_ballot_low(struct tr_ballot b)
 {
-    return (uint64_t)b.node << 32 | b.incarnation;
+    uint64_t low;
+    memcpy(&low, &b.incarnation, sizeof(low));
+    return low;
 }
 
 /** Whether a and b are the same ballot. */

@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+/* What may go is recycled so far ahead of need, so that most calls need not look. */
+#define AHEAD_MAX 64
+
 static struct tr_record *at(const struct tr_log *log, uint64_t position)
 {
     return (struct tr_record *)(void *)(log->arena + (position & (log->arena_bytes - 1)));
@@ -76,6 +79,8 @@ struct tr_record *tr_log_room_slowly(struct tr_log *log, uint32_t payload_bytes)
             return NULL;
         }
     }
+    for (int i = 0; i < AHEAD_MAX && recycle(log); i++) {
+    }
     if (tr_unlikely(skip != 0)) {
         pad(log, log->head, skip);
         log->head += skip;
@@ -91,19 +96,17 @@ bool tr_log_fits_slowly(struct tr_log *log, uint64_t slot)
     if (slot < log->slot_first || (slot > kept && slot - kept > log->slot_mask)) {
         return false;
     }
-    while (tr_unlikely(slot - log->slot_first > log->slot_mask)) {
-        /* Slots may be recycled past records that others precede in the arena: the tail skips what
-         * slot_first left behind. */
-        if (log->slot_first > log->slot_recyclable) {
-            return false;
-        }
-        struct tr_slot *s = tr_log_at(log, log->slot_first);
+    /* Slots may be recycled past records that others precede in the arena: the tail skips what
+     * slot_first left behind. */
+    for (int ahead = 0; log->slot_first <= log->slot_recyclable && ahead < AHEAD_MAX;) {
+        const struct tr_slot *s = tr_log_at(log, log->slot_first);
         if (s != NULL && s->position >= log->pin) {
-            return false;
+            break;
         }
+        ahead += slot - log->slot_first <= log->slot_mask;
         forget(log, log->slot_first);
     }
-    return true;
+    return slot - log->slot_first <= log->slot_mask;
 }
 
 /* Copies a record with its padding, a cache line at a time: records are short and aligned. */

@@ -459,6 +459,23 @@ static uint64_t count_commit(struct tr_replica *r)
     return slot;
 }
 
+/* A peer has acknowledged up to `slot`, and nobody else anything more: where a Q2 is as far, that is
+ * the commit. */
+static void count_up_to(struct tr_replica *r, uint64_t slot)
+{
+    uint32_t holders = r->slot_durable >= slot;
+    uint32_t bitmaps = 0;
+    for (uint8_t i = 0; i < r->member_count; i++) {
+        holders += i != r->self && r->peer[i].slot_acked >= slot;
+        bitmaps += r->peer[i].bitmap;
+    }
+    if (tr_likely(holders >= r->config.quorum_p2 && bitmaps == 0)) {
+        tr_learner_chosen(r, slot);
+    } else {
+        tr_proposer_count(r);
+    }
+}
+
 void tr_proposer_count(struct tr_replica *r)
 {
     uint64_t slot = count_commit(r);
@@ -536,7 +553,7 @@ void tr_recv_accepted(struct tr_replica *r, uint8_t from, const struct tr_messag
         p->slot_acked = a->slot_acked;
         p->progress_ns = r->now_ns;
         if (a->slot_acked > r->slot_commit) {
-            tr_proposer_count(r);
+            count_up_to(r, a->slot_acked);
         }
     }
     if (tr_unlikely(a->bitmap != 0)) {
@@ -598,7 +615,7 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
     if (p->slot_written > p->slot_acked) {
         p->slot_acked = p->slot_written;
         if (p->slot_acked > r->slot_commit) {
-            tr_proposer_count(r);
+            count_up_to(r, p->slot_acked);
         }
     }
     if (p->slot_sent + 1 < r->slot_next) {

@@ -98,19 +98,24 @@ void tr_record_seal(struct tr_record *record);
 static inline uint32_t tr_record_header_crc(const struct tr_record *record)
 {
     uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
-    return tr_crc32c(seed, record, offsetof(struct tr_record, crc));
+    return tr_crc32c_fixed(seed, record, offsetof(struct tr_record, crc));
+}
+
+/** Whether kind and count agree: a batch has commands, nothing else has. */
+static inline bool tr_record_kind_valid(const struct tr_record *record)
+{
+    uint32_t count = record->command_count;
+    return tr_likely(record->kind == TR_RECORD_COMMANDS)
+               ? count - 1 < TR_BATCH_COMMANDS_MAX
+               : record->kind <= TR_RECORD_CONFIG && count == 0;
 }
 
 /** The header's part of tr_record_valid, a PAD's header too. The payload may be absent, or torn. */
 static inline bool tr_record_header_valid(const struct tr_record *record)
 {
-    /* A batch has commands; nothing else has. */
-    uint32_t count = record->command_count;
-    bool counts = record->kind == TR_RECORD_COMMANDS
-                      ? count - 1 < TR_BATCH_COMMANDS_MAX
-                      : record->kind <= TR_RECORD_CONFIG && count == 0;
-    return tr_record_header_crc(record) == record->crc && counts && record->reserved8 == 0 &&
-           record->ballot.reserved == 0 && record->payload_bytes <= TR_ENTRY_BYTES_MAX;
+    return tr_record_header_crc(record) == record->crc && tr_record_kind_valid(record) &&
+           (record->reserved8 | record->ballot.reserved) == 0 &&
+           record->payload_bytes <= TR_ENTRY_BYTES_MAX;
 }
 
 /** The payload's part: only after tr_record_header_valid, with tr_record.payload_bytes readable
@@ -135,6 +140,14 @@ static inline bool tr_record_valid(const struct tr_record *record, uint64_t byte
         return false;
     }
     return record->payload_bytes <= bytes - sizeof(*record) && tr_record_payload_valid(record);
+}
+
+/** tr_record_valid, where header and payload are known to be readable and within the limits. */
+static tr_always_inline bool tr_record_is_whole(const struct tr_record *record)
+{
+    return tr_record_header_crc(record) == record->crc && tr_record_payload_valid(record) &&
+           record->kind != TR_RECORD_PAD && tr_record_kind_valid(record) &&
+           (record->reserved8 | record->ballot.reserved) == 0;
 }
 
 /** One run of a payload, decoded. */

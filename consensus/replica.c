@@ -134,17 +134,6 @@ void tr_trace(struct tr_replica *r, enum tr_trace_what what, uint8_t peer, uint8
         .now_ns = r->now_ns, .a = a, .b = b, .what = (uint16_t)what, .peer = peer, .type = type};
 }
 
-struct tr_effect *tr_effect_add(struct tr_replica *r, enum tr_effect_type type)
-{
-    tr_assert(r->out->count < TR_EFFECTS_MAX);
-    struct tr_effect *effect = &r->out->item[r->out->count++];
-    effect->type = (uint8_t)type;
-    effect->peer = TR_MEMBERS_MAX;
-    effect->peers = 0;
-    effect->piece_count = 0;
-    return effect;
-}
-
 /* ---- messages */
 
 static tr_noinline void drop(struct tr_replica *r, uint64_t *count, enum tr_trace_what why,

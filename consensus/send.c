@@ -7,37 +7,12 @@
 
 #define PAGE_AIMS 4 /* a page may be so many times as long as an Accept aims to be */
 
-static void header_fill(const struct tr_replica *r, struct tr_message *m, enum tr_message_type type,
-                        uint16_t body_bytes)
-{
-    m->crc = 0;
-    m->version = TR_MESSAGE_VERSION;
-    m->type = (uint8_t)type;
-    m->from = r->config.self;
-    m->group = r->config.group;
-    m->body_bytes = body_bytes;
-    m->reserved = 0;
-    m->cluster = type >= TR_MESSAGE_RECOVER ? r->config.cluster : r->cluster;
-    m->incarnation = r->vector.incarnation[r->self];
-    m->tail_bytes = 0;
-}
-
 void *tr_send_begin(struct tr_replica *r, uint16_t peers, enum tr_message_type type,
                     uint16_t body_bytes)
 {
-    struct tr_effect *effect = tr_effect_add(r, TR_EFFECT_SEND);
-    struct tr_message *m = (struct tr_message *)(void *)(r->out->scratch + r->out->scratch_used);
-    r->out->scratch_used += (uint32_t)sizeof(*m) + body_bytes;
-    tr_assert(r->out->scratch_used <= sizeof(r->out->scratch));
-    effect->peers = peers;
-    effect->piece_count = 1;
-    effect->u.send.piece[0].data = m;
-    effect->u.send.piece[0].bytes = (uint32_t)sizeof(*m) + body_bytes;
-    header_fill(r, m, type, body_bytes);
-    memset(m + 1, 0, body_bytes);
-    r->sending = effect;
-    r->message = m;
-    return m + 1;
+    void *body = tr_send_open(r, peers, type, body_bytes);
+    memset(body, 0, body_bytes);
+    return body;
 }
 
 void tr_send_finish(struct tr_replica *r)
@@ -135,7 +110,7 @@ uint64_t tr_replica_accept(struct tr_replica *r, uint64_t slot_first, uint64_t s
     if (count == 0) {
         return slot_first - 1;
     }
-    header_fill(r, m, TR_MESSAGE_ACCEPT, sizeof(*accept));
+    tr_send_header(r, m, TR_MESSAGE_ACCEPT, sizeof(*accept));
     m->tail_bytes = total - (uint32_t)(sizeof(*m) + sizeof(*accept));
     accept->ballot = r->ballot;
     accept->slot_commit = r->slot_commit;
@@ -183,7 +158,7 @@ uint32_t tr_replica_snapshot_header(const struct tr_replica *r, uint8_t peer, ui
     (void)peer;
     struct tr_message *m = header;
     struct tr_snapshot_chunk *body = (struct tr_snapshot_chunk *)(m + 1);
-    header_fill(r, m, TR_MESSAGE_SNAPSHOT_CHUNK, sizeof(*body));
+    tr_send_header(r, m, TR_MESSAGE_SNAPSHOT_CHUNK, sizeof(*body));
     m->tail_bytes = chunk_bytes;
     body->slot = slot;
     body->offset = offset;

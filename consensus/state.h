@@ -269,7 +269,16 @@ uint64_t tr_replica_random(struct tr_replica *r, uint64_t bound);
 void tr_trace(struct tr_replica *r, enum tr_trace_what what, uint8_t peer, uint8_t type, uint64_t a,
               uint64_t b);
 /** A new effect of this step. */
-struct tr_effect *tr_effect_add(struct tr_replica *r, enum tr_effect_type type);
+static inline struct tr_effect *tr_effect_add(struct tr_replica *r, enum tr_effect_type type)
+{
+    tr_assert(r->out->count < TR_EFFECTS_MAX);
+    struct tr_effect *effect = &r->out->item[r->out->count++];
+    effect->type = (uint8_t)type;
+    effect->peer = TR_MEMBERS_MAX;
+    effect->peers = 0;
+    effect->piece_count = 0;
+    return effect;
+}
 
 /** The set that holds this one member, by its index. */
 static inline uint16_t tr_mask(uint8_t member)
@@ -279,6 +288,38 @@ static inline uint16_t tr_mask(uint8_t member)
 
 /* ---- send.c: encoding */
 
+/** Completes the header of a message. */
+static inline void tr_send_header(const struct tr_replica *r, struct tr_message *m,
+                                  enum tr_message_type type, uint16_t body_bytes)
+{
+    m->crc = 0;
+    m->version = TR_MESSAGE_VERSION;
+    m->type = (uint8_t)type;
+    m->from = r->config.self;
+    m->group = r->config.group;
+    m->body_bytes = body_bytes;
+    m->reserved = 0;
+    m->cluster = type >= TR_MESSAGE_RECOVER ? r->config.cluster : r->cluster;
+    m->incarnation = r->vector.incarnation[r->self];
+    m->tail_bytes = 0;
+}
+/** tr_send_begin, but its body is still to be filled, every byte. */
+static inline void *tr_send_open(struct tr_replica *r, uint16_t peers, enum tr_message_type type,
+                                 uint16_t body_bytes)
+{
+    struct tr_effect *effect = tr_effect_add(r, TR_EFFECT_SEND);
+    struct tr_message *m = (struct tr_message *)(void *)(r->out->scratch + r->out->scratch_used);
+    r->out->scratch_used += (uint32_t)sizeof(*m) + body_bytes;
+    tr_assert(r->out->scratch_used <= sizeof(r->out->scratch));
+    effect->peers = peers;
+    effect->piece_count = 1;
+    effect->u.send.piece[0].data = m;
+    effect->u.send.piece[0].bytes = (uint32_t)sizeof(*m) + body_bytes;
+    tr_send_header(r, m, type, body_bytes);
+    r->sending = effect;
+    r->message = m;
+    return m + 1;
+}
 /** Begins a message to `peers` in a SEND effect; returns its zeroed body of the type's size.
  * tr_send_finish completes it. */
 void *tr_send_begin(struct tr_replica *r, uint16_t peers, enum tr_message_type type,
@@ -306,16 +347,17 @@ static inline struct tr_tail tr_tail_of(const struct tr_replica *r, const struct
     return tail;
 }
 /** The next record, or NULL at the end or where it is malformed (then left is not 0). */
-static inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
+static tr_always_inline const struct tr_record *tr_tail_next(struct tr_tail *tail)
 {
     const struct tr_record *record = (const struct tr_record *)(const void *)tail->next;
     /* A larger one than the group's limit would fit no promise, and so be missing from it. */
-    if (!tr_record_valid(record, tail->left) || record->generation != 0 ||
-        record->payload_bytes > tail->entry_bytes_max) {
+    if (tr_unlikely(tail->left < sizeof(*record) ||
+                    record->payload_bytes > tail->entry_bytes_max)) {
         return NULL;
     }
     uint32_t bytes = tr_record_bytes(record->payload_bytes);
-    if (bytes > tail->left) {
+    if (tr_unlikely(bytes > tail->left || record->generation != 0 ||
+                    !tr_record_is_whole(record))) {
         return NULL;
     }
     tail->next += bytes;
