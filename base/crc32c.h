@@ -109,11 +109,6 @@ static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
         crc = tr_crc32c_words(crc, at, 4);
     for (; bytes >= 8; bytes -= 8, at += 8)
         crc = tr_crc32c_words(crc, at, 1);
-    if (bytes >= 4) {
-        crc = TR_CRC32C_4(crc, tr_load_le32(at));
-        bytes -= 4;
-        at += 4;
-    }
     for (; bytes > 0; bytes--, at++)
         crc = TR_CRC32C_1(crc, *at);
     return ~crc;

@@ -213,10 +213,11 @@ static tr_always_inline bool is_plain_batch(const struct tr_record *record, uint
     uint32_t kind_and_count;
     memcpy(&kind_and_count, &record->kind, sizeof(kind_and_count));
     uint32_t count = kind_and_count >> 16;
-    return record->slot == slot && record->generation == 0 &&
+    return record->slot == slot && (record->generation | record->tag) == 0 &&
            tr_ballot_equal(record->ballot, a->ballot) &&
            (kind_and_count & 0xffff) == TR_RECORD_COMMANDS && count - 1 < TR_BATCH_COMMANDS_MAX &&
-           tr_record_header_crc(record) == record->crc && tr_record_payload_valid(record);
+           tr_crc32c_fixed(0, record, offsetof(struct tr_record, crc)) == record->crc &&
+           tr_record_payload_valid(record);
 }
 
 /*

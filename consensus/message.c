@@ -122,8 +122,7 @@ const struct tr_message *tr_message_open(const void *data, uint32_t bytes)
     if (bytes < sizeof(*m) || m->version != TR_MESSAGE_VERSION || m->reserved != 0) {
         return NULL;
     }
-    if (m->type == 0 || m->type >= TR_MESSAGE_TYPES ||
-        m->body_bytes != form[m->type].body_bytes) {
+    if (m->type == 0 || m->type >= TR_MESSAGE_TYPES || m->body_bytes != form[m->type].body_bytes) {
         return NULL;
     }
     if (bytes - sizeof(*m) < m->body_bytes || bytes - sizeof(*m) - m->body_bytes != m->tail_bytes) {

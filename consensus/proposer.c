@@ -459,8 +459,8 @@ static uint64_t count_commit(struct tr_replica *r)
     return slot;
 }
 
-/* A peer has acknowledged up to `slot`, and nobody else anything more: where a Q2 is as far, that is
- * the commit. */
+/* A peer has acknowledged up to `slot`, and nobody else anything more: where a Q2 is as far, that
+ * is the commit. */
 static void count_up_to(struct tr_replica *r, uint64_t slot)
 {
     uint32_t holders = r->slot_durable >= slot;

@@ -8,11 +8,6 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "records lie in memory as on the wire");
 _Static_assert(sizeof(struct tr_run) % 8 == 0, "commands begin at multiples of 8");
 
-void tr_record_seal(struct tr_record *record)
-{
-    record->crc = tr_record_header_crc(record);
-}
-
 /* Bytes of the lengths of a run whose commands differ in length. */
 static inline uint32_t lengths_bytes(uint32_t count)
 {

@@ -91,14 +91,17 @@ static inline uint32_t tr_record_bytes(uint32_t payload_bytes)
                       ~(uint32_t)(TR_RECORD_ALIGN - 1));
 }
 
-/** Sets the header's CRC over its other fields. */
-void tr_record_seal(struct tr_record *record);
-
 /** CRC of a header, seeded by its tag. */
 static inline uint32_t tr_record_header_crc(const struct tr_record *record)
 {
     uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
     return tr_crc32c_fixed(seed, record, offsetof(struct tr_record, crc));
+}
+
+/** Sets the header's CRC over its other fields. */
+static inline void tr_record_seal(struct tr_record *record)
+{
+    record->crc = tr_record_header_crc(record);
 }
 
 /** Whether kind and count agree: a batch has commands, nothing else has. */

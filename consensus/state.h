@@ -356,8 +356,7 @@ static tr_always_inline const struct tr_record *tr_tail_next(struct tr_tail *tai
         return NULL;
     }
     uint32_t bytes = tr_record_bytes(record->payload_bytes);
-    if (tr_unlikely(bytes > tail->left || record->generation != 0 ||
-                    !tr_record_is_whole(record))) {
+    if (tr_unlikely(bytes > tail->left || record->generation != 0 || !tr_record_is_whole(record))) {
         return NULL;
     }
     tail->next += bytes;

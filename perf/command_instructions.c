@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* Slots of the first run; the second has twice as many. */
-#define SLOTS 10000
+#define SLOTS 10240
 
 /* Whose calls are counted: the driver of the core, and of the dataplane. */
 #define CORE_FILE  "perf/core_cluster.c"
@@ -22,13 +22,14 @@
 struct column {
     const char *title;
     uint32_t batch, sessions;
-    double goal; /* instructions in tr_replica_step; 0: none stated */
+    uint32_t window; /* slots in flight */
+    double goal;     /* instructions in tr_replica_step; 0: none stated */
 };
 
 static const struct column columns[] = {
-    {"batch 1", 1, 1, 400},
-    {"batch 32", 32, 1, 40},
-    {"batch 32 of 32 sessions", 32, 32, 0},
+    {"one at a time", 1, 1, 1, 0},           {"1 a slot, 1024 of them", 1, 1, 1024, 400},
+    {"32, one slot at a time", 32, 1, 1, 0}, {"32 a slot, 32 of them", 32, 1, 32, 40},
+    {"of 32 sessions", 32, 32, 32, 0},
 };
 
 struct way {
@@ -84,19 +85,20 @@ static bool core_load_path(char *path, size_t bytes)
 static int run_callgrind(const char *path, const char *profile, const struct way *way,
                          const struct column *column, uint64_t slots, uint64_t size_bytes)
 {
-    char out[320], count[24], batch[24], sessions[24], size[24];
+    char out[320], count[24], batch[24], sessions[24], size[24], window[24];
     int status = 0;
     snprintf(out, sizeof(out), "--callgrind-out-file=%s", profile);
     snprintf(count, sizeof(count), "%" PRIu64, slots);
     snprintf(batch, sizeof(batch), "%u", column->batch);
     snprintf(sessions, sizeof(sessions), "%u", column->sessions);
     snprintf(size, sizeof(size), "%" PRIu64, size_bytes);
+    snprintf(window, sizeof(window), "%u", column->window);
     pid_t child = fork();
     if (child < 0)
         return TR_ESYS;
     if (child == 0) {
         execlp("valgrind", "valgrind", "--tool=callgrind", "--quiet", out, path, way->name, count,
-               batch, sessions, size, (char *)NULL);
+               batch, sessions, size, window, (char *)NULL);
         _exit(127);
     }
     while (waitpid(child, &status, 0) < 0)
@@ -186,7 +188,9 @@ static void print_table(const struct table *table, uint64_t size_bytes)
     printf("%-48s", "goal for tr_replica_step");
     for (uint32_t c = 0; c < COLUMNS; c++)
         if (columns[c].goal > 0)
-            printf(" %21s%3.0f", "<= ", columns[c].goal);
+            printf(" %20s%4.0f", "<= ", columns[c].goal);
+        else
+            printf(" %24s", "");
     printf("\n");
 }
 
@@ -197,6 +201,7 @@ static void put_cells(struct tr_perf_json *json, const struct table *table, uint
     tr_perf_json_text(json, "way", ways[w].name);
     tr_perf_json_integer(json, "batch", columns[c].batch);
     tr_perf_json_integer(json, "sessions", columns[c].sessions);
+    tr_perf_json_integer(json, "window", columns[c].window);
     if (is_core) {
         tr_perf_json_number(json, "step", table->cell[w][c][0]);
         tr_perf_json_number(json, "beside_step", table->cell[w][c][1]);

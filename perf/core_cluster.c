@@ -15,8 +15,10 @@
 
 #define RING_BYTES (1u << 20)
 
-/* What a proposal takes of the simulated time, and a step of the way to the first leader. */
+/* What a proposal takes of the simulated time, one that others follow at once, and a step of the
+ * way to the first leader. */
 #define PROPOSAL_NS 1000
+#define MORE_NS     10
 #define SETTLE_NS   100000
 
 /* Rounds until nothing is left to do; far above what any step needs. */
@@ -83,7 +85,7 @@ static struct tr_replica_config config_of(uint32_t index)
         .quorum_p1 = 2,
         .quorum_p2 = 2,
         .log_slots = 4096,
-        .log_bytes = 16u << 20,
+        .log_bytes = 64u << 20,
         .entry_bytes_max = 32u << 10,
         .message_bytes_max = 34u << 10,
         .message_bytes_aim = 16u << 10,
@@ -571,18 +573,16 @@ static uint8_t *put_run(uint8_t *at, uint64_t session, uint64_t sequence, uint32
     return at + sizeof(run);
 }
 
-static bool propose(struct tr_perf_core_cluster *cluster, uint8_t *room, uint32_t bytes,
-                    uint32_t commands)
+/* `more`: other proposals follow before anything is carried on. */
+static void propose(struct tr_perf_core_cluster *cluster, uint8_t *room, uint32_t bytes,
+                    uint32_t commands, bool more)
 {
-    struct tr_event event = {.type = TR_EVENT_PROPOSE};
-    uint64_t before = cluster->core[0].slot_applied;
+    struct tr_event event = {.type = TR_EVENT_PROPOSE, .more = more};
     event.u.propose.data = room;
     event.u.propose.bytes = bytes;
     event.u.propose.command_count = commands;
-    cluster->now_ns += PROPOSAL_NS;
+    cluster->now_ns += more ? MORE_NS : PROPOSAL_NS;
     step(cluster, 0, &event);
-    run_rounds(cluster);
-    return cluster->core[0].slot_applied > before;
 }
 
 bool tr_perf_core_cluster_sessions(struct tr_perf_core_cluster *cluster, uint32_t count)
@@ -596,7 +596,9 @@ bool tr_perf_core_cluster_sessions(struct tr_perf_core_cluster *cluster, uint32_
         uint8_t *nonce = put_run(room, 0, 0, TR_NONCE_BYTES, 1, TR_RUN_REGISTER);
         memset(nonce, (int)(i + 1), TR_NONCE_BYTES);
         cluster->registered = 0;
-        if (!propose(cluster, room, bytes, 1) || cluster->registered == 0)
+        propose(cluster, room, bytes, 1, false);
+        run_rounds(cluster);
+        if (cluster->registered == 0)
             return false;
         cluster->session[i] = cluster->registered;
         cluster->sequence[i] = 1;
@@ -605,8 +607,8 @@ bool tr_perf_core_cluster_sessions(struct tr_perf_core_cluster *cluster, uint32_
     return true;
 }
 
-bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t commands,
-                                  uint32_t size_bytes)
+static bool propose_slot(struct tr_perf_core_cluster *cluster, uint32_t commands,
+                         uint32_t size_bytes, bool more)
 {
     const uint32_t runs = tr_min_u32(cluster->session_count, commands);
     const uint32_t each = commands / runs;
@@ -620,7 +622,19 @@ bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t
         memset(at, 0x5a, run_bytes - sizeof(struct tr_run));
         cluster->sequence[i] += each;
     }
-    return propose(cluster, room, runs * run_bytes, runs * each);
+    propose(cluster, room, runs * run_bytes, runs * each, more);
+    return true;
+}
+
+bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t slots,
+                                  uint32_t commands, uint32_t size_bytes)
+{
+    uint64_t goal = cluster->core[0].slot_applied + slots;
+    for (uint32_t i = 0; i < slots; i++)
+        if (!propose_slot(cluster, commands, size_bytes, i + 1 < slots))
+            return false;
+    run_rounds(cluster);
+    return cluster->core[0].slot_applied >= goal;
 }
 
 uint64_t tr_perf_core_cluster_finish(struct tr_perf_core_cluster *cluster)

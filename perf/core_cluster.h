@@ -23,10 +23,11 @@ struct tr_perf_core_cluster *tr_perf_core_cluster_open(bool is_one_sided);
  * was not taken. */
 bool tr_perf_core_cluster_sessions(struct tr_perf_core_cluster *cluster, uint32_t count);
 
-/* Proposes one slot of so many commands of `size_bytes` each, spread evenly over the sessions, and
- * carries it through all replicas. Returns: false when it was not applied by the leader. */
-bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t commands,
-                                  uint32_t size_bytes);
+/* Proposes so many slots in a row, each of so many commands of `size_bytes`, spread evenly over the
+ * sessions, and carries them through all replicas. Returns: false when one was not applied by the
+ * leader. */
+bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t slots,
+                                  uint32_t commands, uint32_t size_bytes);
 
 /* Carries news of the last commit to the followers. Returns: commands that every replica has
  * applied; 0 when they differ in number or in their sessions' digest. */

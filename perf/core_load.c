@@ -1,6 +1,8 @@
 /* core-load: the work whose instructions trireme-perf instructions counts, under callgrind.
  *
- *     core-load messages|one-sided|plane-messages|plane-one-sided SLOTS BATCH SESSIONS SIZE
+ *     core-load messages|one-sided|plane-messages|plane-one-sided SLOTS BATCH SESSIONS SIZE WINDOW
+ *
+ * WINDOW slots are in flight at a time.
  *
  * The first two drive three bare cores: every run with the same arguments executes the same
  * instructions. The other two drive three whole nodes over the loop driver on one thread, through
@@ -22,6 +24,7 @@ struct work {
     bool is_one_sided;
     uint64_t slots;
     uint32_t batch, sessions, size_bytes;
+    uint32_t window; /* slots */
 };
 
 /* Three nodes, and the sessions of the first. */
@@ -39,8 +42,9 @@ static bool work_cores(const struct work *work)
 {
     struct tr_perf_core_cluster *cluster = tr_perf_core_cluster_open(work->is_one_sided);
     bool is_good = cluster != NULL && tr_perf_core_cluster_sessions(cluster, work->sessions);
-    for (uint64_t i = 0; i < work->slots && is_good; i++)
-        is_good = tr_perf_core_cluster_propose(cluster, work->batch, work->size_bytes);
+    for (uint64_t i = 0; i < work->slots && is_good; i += work->window)
+        is_good =
+            tr_perf_core_cluster_propose(cluster, work->window, work->batch, work->size_bytes);
     is_good = is_good && tr_perf_core_cluster_finish(cluster) == work->slots * work->batch;
     tr_perf_core_cluster_close(cluster);
     return is_good;
@@ -107,8 +111,8 @@ static bool elect(struct plane *plane, const struct work *work)
 static bool open_sessions(struct plane *plane, const struct work *work)
 {
     struct tr_session_options session = TR_SESSION_OPTIONS_INIT;
-    session.window = 64;
-    session.queue_bytes = 1u << 16;
+    session.window = 4096;
+    session.queue_bytes = 1u << 20;
     session.on_complete = on_complete;
     session.on_complete_context = plane;
     for (uint32_t i = 0; i < work->sessions; i++)
@@ -117,11 +121,12 @@ static bool open_sessions(struct plane *plane, const struct work *work)
     return true;
 }
 
-/* One slot: a batch submitted, spread over the sessions, and polled to its end. */
-static bool work_slot(struct plane *plane, const struct work *work, const uint8_t *payload)
+/* A window of slots: its commands submitted, spread over the sessions, and polled to their end. */
+static bool work_window(struct plane *plane, const struct work *work, const uint8_t *payload)
 {
-    const uint64_t goal = plane->completed + work->batch;
-    for (uint32_t i = 0; i < work->batch; i++)
+    const uint32_t commands = work->window * work->batch;
+    const uint64_t goal = plane->completed + commands;
+    for (uint32_t i = 0; i < commands; i++)
         if (tr_submit(plane->session[i % work->sessions], payload, work->size_bytes, NULL) != TR_OK)
             return false;
     for (uint32_t polls = 0; plane->completed < goal; polls++) {
@@ -142,8 +147,8 @@ static bool work_nodes(const struct work *work)
     for (uint32_t i = 0; i < TR_PERF_CORES && is_good; i++)
         is_good = open_node(plane, work, i);
     is_good = is_good && elect(plane, work) && open_sessions(plane, work);
-    for (uint64_t i = 0; i < work->slots && is_good; i++)
-        is_good = work_slot(plane, work, payload);
+    for (uint64_t i = 0; i < work->slots && is_good; i += work->window)
+        is_good = work_window(plane, work, payload);
     for (uint32_t i = 0; plane != NULL && i < TR_PERF_CORES; i++)
         if (plane->node[i] != NULL)
             tr_node_close(plane->node[i]);
@@ -157,18 +162,20 @@ static bool work_nodes(const struct work *work)
 int main(int argc, char **argv)
 {
     struct work work = {.slots = 0};
-    if (argc == 6) {
+    if (argc == 7) {
         work.is_plane = strncmp(argv[1], "plane-", 6) == 0;
         work.is_one_sided = strcmp(argv[1] + (work.is_plane ? 6 : 0), "one-sided") == 0;
         work.slots = strtoull(argv[2], NULL, 10);
         work.batch = (uint32_t)strtoul(argv[3], NULL, 10);
         work.sessions = (uint32_t)strtoul(argv[4], NULL, 10);
         work.size_bytes = (uint32_t)strtoul(argv[5], NULL, 10);
+        work.window = (uint32_t)strtoul(argv[6], NULL, 10);
     }
     if (work.batch == 0 || work.sessions == 0 || work.sessions > SESSIONS_MAX ||
-        work.batch > TR_BATCH_COMMANDS_MAX || work.size_bytes == 0) {
+        work.batch > TR_BATCH_COMMANDS_MAX || work.size_bytes == 0 || work.window == 0 ||
+        work.slots % work.window != 0 || work.window * work.batch > 4096) {
         fprintf(stderr, "usage: core-load messages|one-sided|plane-messages|plane-one-sided SLOTS "
-                        "BATCH SESSIONS SIZE\n");
+                        "BATCH SESSIONS SIZE WINDOW\n");
         return 2;
     }
     bool is_good = work.is_plane ? work_nodes(&work) : work_cores(&work);
