@@ -22,6 +22,7 @@ void tr_group_step(struct tr_group *g, struct tr_event *event)
         g->now_ns = tr_clock_now_ns(&g->lcore->clock);
     event->now_ns = g->now_ns;
     tr_replica_step(g->replica, event, &g->effects);
+    g->busy = true; /* until a turn has carried on with it */
     if (g->effects.count != 0)
         tr_effects_run(g);
     g->deadline_ns = tr_replica_deadline_ns(g->replica);
@@ -131,12 +132,21 @@ static uint32_t apply(struct tr_group *g)
     return work + tell_applied(g);
 }
 
+/* Whether the next turn must look at everything, `unsettled` after this one's last round. */
+static inline bool is_busy(const struct tr_group *g, bool unsettled)
+{
+    return unsettled || g->outlets_due != 0 || g->inlet.fence != TR_FENCE_NONE ||
+           g->hold.held != NULL || g->apply->pipelined || g->apply->attended_count != 0 ||
+           g->slot_posted < g->slot_commit;
+}
+
 uint32_t tr_group_settle(struct tr_group *g)
 {
     struct tr_lcore *l = g->lcore;
     uint32_t total = 0;
-    for (int i = 0; i < SETTLE_ROUNDS; i++) {
-        uint32_t work = timers(g);
+    uint32_t work = 1;
+    for (int i = 0; i < SETTLE_ROUNDS && work != 0; i++) {
+        work = timers(g);
         if (tr_unlikely(g->inlet.fence != TR_FENCE_NONE))
             work += tr_inlet_fence_poll(g);
         if (g->outlets_due != 0)
@@ -149,9 +159,8 @@ uint32_t tr_group_settle(struct tr_group *g)
         if (tr_unlikely(tr_ring_spsc_ready(g->apply->results, 1) != 0))
             work += tr_image_results(g);
         total += work;
-        if (work == 0)
-            break;
     }
+    g->busy = is_busy(g, work != 0);
     return total;
 }
 
@@ -167,6 +176,15 @@ static tr_noinline void slow(struct tr_group *g)
     g->slow_ns = g->now_ns + SLOW_NS;
     tr_submit_slow(g);
     tr_group_publish(g);
+}
+
+uint32_t tr_group_submit(struct tr_group *g, uint64_t now_ns)
+{
+    g->now_ns = now_ns;
+    uint32_t work = tr_submit_poll(g);
+    if (work != 0)
+        work += tr_group_settle(g);
+    return work;
 }
 
 uint32_t tr_group_poll(struct tr_group *g, uint64_t now_ns)

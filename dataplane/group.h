@@ -161,6 +161,7 @@ struct tr_group {
     uint64_t pinned;        /* told to the core by tr_replica_pin */
     bool leader_changed;    /* the mirror is out of date */
     bool stopped;
+    bool busy; /* something is left over, or is looked after in every turn */
 
     struct tr_outlet outlet[TR_MEMBERS_MAX];
     struct tr_inlet inlet;
@@ -217,6 +218,8 @@ void tr_group_message(struct tr_group *g, const struct tr_rx *rx, bool more);
 void tr_group_peer_event(struct tr_group *g, const struct tr_port_event *event);
 /* A turn: timers, submissions, what is left over. Returns the work done. */
 uint32_t tr_group_poll(struct tr_group *g, uint64_t now_ns);
+/* The part of a turn that takes on what sessions have. Returns the work done. */
+uint32_t tr_group_submit(struct tr_group *g, uint64_t now_ns);
 /* Carries on whatever the last steps started: sending, applying, telling the core. */
 uint32_t tr_group_settle(struct tr_group *g);
 
@@ -285,7 +288,26 @@ static inline bool tr_inlet_has_news(const struct tr_group *g)
                in->grant.generation;
 }
 
+/* Whether a turn would find nothing but what sessions have, as far as that can be seen at a glance:
+ * what changes seldom is looked at in other turns. */
+static inline bool tr_group_is_quiet(const struct tr_group *g, uint64_t now_ns)
+{
+    return !g->busy && now_ns < g->deadline_ns && !tr_inlet_has_news(g);
+}
+
 /* ---- submit.c */
+
+/* Whether a session that had work lately has more: two loads each. */
+static inline bool tr_submit_has_news(const struct tr_group *g)
+{
+    for (uint32_t i = 0; i < g->sessions.hot; i++) {
+        const struct tr_session *s = (const struct tr_session *)g->sessions.member[i].who;
+        if (tr_load_relaxed(&s->command.submitted) != s->proposed ||
+            tr_load_relaxed(&s->read.submitted) != s->reads_asked)
+            return true;
+    }
+    return false;
+}
 
 /* Proposes what the sessions have. Returns commands and reads taken on. */
 uint32_t tr_submit_poll(struct tr_group *g);

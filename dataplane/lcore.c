@@ -12,6 +12,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* In every so many cycles, and after a park, every group has a whole turn: what changes seldom (new
+ * sessions, cold ones, questions of other threads) is looked at then. A power of two. */
+#define THOROUGH_EVERY 8u
 /* Between two looks at port events, and two publications of counters. */
 #define EVENTS_NS  UINT64_C(20000)
 #define PUBLISH_NS UINT64_C(2000000)
@@ -163,7 +166,11 @@ static inline uint32_t visit(struct tr_lcore *l, uint32_t index)
     struct tr_group *g = (struct tr_group *)l->groups.member[index].who;
     if (g->touched_cycle == l->cycle)
         return 1; /* it had its turn after the burst */
-    uint32_t work = tr_group_poll(g, l->now_ns);
+    uint32_t work = 0;
+    if (l->thorough || !tr_group_is_quiet(g, l->now_ns))
+        work = tr_group_poll(g, l->now_ns);
+    else if (tr_submit_has_news(g))
+        work = tr_group_submit(g, l->now_ns);
     l->deadline_ns = tr_min_u64(l->deadline_ns, g->deadline_ns);
     if (work != 0)
         tr_roster_worked(&l->groups, index);
@@ -186,6 +193,7 @@ uint32_t tr_lcore_cycle(struct tr_lcore *l)
     uint32_t work = 0;
     l->now_ns = tr_clock_now_ns(&l->clock);
     l->cycle++;
+    l->thorough = (l->cycle & (THOROUGH_EVERY - 1)) == 0 || l->idle.state == TR_IDLING_PARK;
     l->deadline_ns = UINT64_MAX;
     if (l->port != NULL) {
         work += receive(l);

@@ -54,6 +54,7 @@ struct tr_lcore {
     struct tr_clock clock;
     uint64_t now_ns;
     uint64_t cycle;
+    bool thorough; /* this cycle looks at everything */
     struct tr_idle_wait idle;
     struct tr_lcore_stats stats;
 
