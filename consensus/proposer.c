@@ -245,13 +245,14 @@ void tr_proposer_replicate(struct tr_replica *r)
     uint16_t peers = 0;
     uint64_t first = 0;
     uint64_t until = 0;
-    for (uint8_t i = 0; i < r->member_count; i++) {
+    for (uint16_t others = r->others; others != 0; others &= (uint16_t)(others - 1)) {
+        uint8_t i = (uint8_t)__builtin_ctz(others);
         struct tr_peer *p = &r->peer[i];
-        if (i == r->self || tr_unlikely(is_silent(r, p))) {
-            continue;
-        }
         uint64_t base = base_of(r, p);
         uint64_t sent = p->slot_sent > base ? p->slot_sent : base;
+        if (sent >= last || tr_unlikely(is_silent(r, p))) {
+            continue;
+        }
         uint64_t limit = limit_of(r, p, base, last);
         if (sent >= limit) {
             continue;

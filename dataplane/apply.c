@@ -169,8 +169,10 @@ static void run_commands(struct tr_apply *a, uint64_t slot, const struct tr_run_
     describe(a, view, skip, count, origin);
     a->machine.apply(a->machine.context, slot, a->command, count, &a->replies);
     const uint8_t *bytes = tr_replies_finish(&a->replies);
+    /* Replies that are all empty need no lengths in the cache. */
+    const uint32_t *lengths = a->replies.used != 0 ? a->replies.length : NULL;
     uint32_t evicted =
-        tr_sessions_complete(a->sessions, view, skip, a->replies.length, bytes, a->replies.used);
+        tr_sessions_complete(a->sessions, view, skip, lengths, bytes, a->replies.used);
     if (owner != NULL)
         tr_complete_commands(a, owner, view->run->sequence + skip, slot, &a->replies);
     if (tr_unlikely(evicted != 0))

@@ -18,6 +18,7 @@ static inline void mix_command(uint64_t lanes[4], const uint8_t *data, uint32_t 
 {
     uint32_t at = 0;
     for (; at + 32 <= bytes; at += 32)
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < 4; i++)
             lanes[i] = mix(lanes[i], tr_load_le64(data + at + i * 8));
     for (; at + 8 <= bytes; at += 8)
