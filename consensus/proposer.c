@@ -194,10 +194,13 @@ static uint64_t ring_limit(const struct tr_replica *r, const struct tr_peer *p, 
 {
     uint64_t needed = p->slot_recyclable + 1;
     uint64_t slots = (r->log.slot_mask + 1) / 16 * 15;
-    const struct tr_slot *oldest = tr_log_at(&r->log, needed);
     if (needed < r->log.slot_first) {
-        return p->slot_sent; /* it lags behind this log, and fetches what is chosen */
+        if (p->slot_apply + 1 < r->log.slot_first) {
+            return p->slot_sent; /* it lags behind this log, and fetches what is chosen */
+        }
+        needed = r->log.slot_first; /* what is before that it has applied: a snapshot makes room */
     }
+    const struct tr_slot *oldest = tr_log_at(&r->log, needed);
     last = last < p->slot_recyclable + slots ? last : p->slot_recyclable + slots;
     uint64_t end = oldest != NULL ? oldest->position + r->log.arena_bytes / 16 * 15 : UINT64_MAX;
     if (tr_likely(r->log.head <= end)) {

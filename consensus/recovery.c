@@ -81,7 +81,7 @@ bool tr_vector_raise(struct tr_replica *r, uint8_t member, uint32_t incarnation,
         p->page_next = r->slot_commit + 1;
         p->page_commit = 0;
         tr_proposer_reset_peer(r, member);
-        p->slot_recyclable = 0;
+        p->slot_recyclable = p->slot_apply = 0;
         p->recovered_joined = p->recovered_joined && p->recovered_own >= incarnation;
     }
     if (r->grant.generation != 0) {
