@@ -14,6 +14,8 @@
 #include <string.h>
 #include <trireme/error.h>
 
+TR_BEGIN_C
+
 #define SMALL_SLOTS 1024
 #define SMALL_BYTES 4096
 #define LARGE_SLOTS 8
