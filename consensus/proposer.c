@@ -280,11 +280,13 @@ void tr_proposer_replicate(struct tr_replica *r)
     }
 }
 
-/* How long to wait for an acknowledgement before sending again. */
+/* How long to wait for an acknowledgement before sending again. A ring loses nothing; but messages
+ * go instead of it while it cannot be opened. */
 static uint64_t resend_after_ns(const struct tr_replica *r, const struct tr_peer *p)
 {
     uint64_t wait = 2 * p->rtt_ns;
-    return wait > r->config.retransmit_ns ? wait : r->config.retransmit_ns;
+    uint64_t least = p->ring ? 4 * r->config.heartbeat_ns : r->config.retransmit_ns;
+    return wait > least ? wait : least;
 }
 
 void tr_proposer_retransmit(struct tr_replica *r)
@@ -295,7 +297,7 @@ void tr_proposer_retransmit(struct tr_replica *r)
     for (uint8_t i = 0; i < r->member_count; i++) {
         struct tr_peer *p = &r->peer[i];
         uint64_t base = base_of(r, p);
-        bool waits = i != r->self && !p->ring && p->slot_sent > base;
+        bool waits = i != r->self && p->slot_sent > base;
         if (waits && r->now_ns - p->progress_ns >= resend_after_ns(r, p)) {
             p->slot_sent = base;
             p->progress_ns = r->now_ns;
@@ -314,7 +316,7 @@ static void fill_gap(struct tr_replica *r, uint8_t from, const struct tr_accepte
 {
     struct tr_peer *p = &r->peer[from];
     uint64_t first = base_of(r, p) + 1;
-    if (p->ring || r->now_ns < p->resend_ns || first > p->slot_sent) {
+    if (r->now_ns < p->resend_ns || first > p->slot_sent) {
         return;
     }
     uint64_t gap = a->bitmap != 0 ? 1 + (uint64_t)__builtin_ctzll(a->bitmap) : RESEND_SLOTS_MAX;
@@ -608,8 +610,8 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
         r->count.quorums_void++; /* a WRITTEN knows what its grant knew (rule 2) */
         return;
     }
-    /* Completions count as a prefix; what is chosen already may be skipped. */
-    uint64_t prefix = p->slot_written > r->slot_commit ? p->slot_written : r->slot_commit;
+    /* Completions count as a prefix; what it acknowledged, or is chosen already, may be skipped. */
+    uint64_t prefix = p->slot_written > base_of(r, p) ? p->slot_written : base_of(r, p);
     if (ev->u.written.slot_first > prefix + 1 || ev->u.written.slot_last >= r->slot_next ||
         ev->u.written.slot_last <= p->slot_written) {
         return;

@@ -97,6 +97,12 @@ const struct tr_grant *tr_replica_grant(const struct tr_replica *r, uint8_t peer
 bool tr_replica_ring_record(const struct tr_replica *r, uint8_t peer, uint64_t slot,
                             uint64_t position, struct tr_record *header, struct tr_piece *payload);
 
+/** The last slot of first..last up to which none is this leader's to write into a peer's ring: gone
+ * from its log, or not proposed again yet; `last` when the ring is not its own any more. Only where
+ * tr_replica_ring_record refused slot_first. */
+uint64_t tr_replica_ring_void(const struct tr_replica *r, uint8_t peer, uint64_t slot_first,
+                              uint64_t slot_last);
+
 /** The header of a snapshot chunk message, for SNAPSHOT_SEND; the chunk's bytes follow it. Returns
  * its length. */
 uint32_t tr_replica_snapshot_header(const struct tr_replica *r, uint8_t peer, uint64_t slot,

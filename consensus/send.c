@@ -151,6 +151,24 @@ bool tr_replica_ring_record(const struct tr_replica *r, uint8_t peer, uint64_t s
     return true;
 }
 
+uint64_t tr_replica_ring_void(const struct tr_replica *r, uint8_t peer, uint64_t slot_first,
+                              uint64_t slot_last)
+{
+    if (tr_replica_grant(r, peer) == NULL) {
+        return slot_last;
+    }
+    uint64_t gone = r->log.slot_first - 1; /* recycled: chosen, and fetched where it is missing */
+    uint64_t slot = gone > slot_first ? gone : slot_first;
+    while (slot < slot_last) {
+        const struct tr_slot *s = tr_log_at(&r->log, slot + 1);
+        if (s != NULL && tr_ballot_equal(s->ballot, r->ballot)) {
+            break;
+        }
+        slot++;
+    }
+    return slot < slot_last ? slot : slot_last;
+}
+
 uint32_t tr_replica_snapshot_header(const struct tr_replica *r, uint8_t peer, uint64_t slot,
                                     uint64_t offset, uint64_t total_bytes, uint32_t snapshot_crc,
                                     const void *chunk, uint32_t chunk_bytes, void *header)

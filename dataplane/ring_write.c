@@ -165,8 +165,10 @@ uint32_t tr_ring_write(struct tr_group *g, struct tr_outlet *o)
             break;
         case FULL:
             return records;
-        case VOID:
-            tr_outlet_sent(g, o, o->range[0].last);
+        case VOID: /* what follows in the range may still be wanted */
+            tr_outlet_sent(
+                g, o,
+                tr_replica_ring_void(g->replica, o->member, o->range[0].first, o->range[0].last));
             break;
         }
     }
