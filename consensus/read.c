@@ -79,6 +79,15 @@ static uint64_t stamp_next(const struct tr_replica *r)
     return r->stamp + 1;
 }
 
+static void ask_leader(struct tr_replica *r)
+{
+    struct tr_read_index *ask =
+        tr_send_begin(r, tr_mask(r->leader), TR_MESSAGE_READ_INDEX, sizeof(*ask));
+    ask->ballot = r->promised;
+    ask->id = r->read_id_round;
+    tr_send_finish(r);
+}
+
 static void round_begin(struct tr_replica *r)
 {
     if (r->read_id_round != 0 || r->read_id_last == r->read_id_ready || confirmed_full(r)) {
@@ -105,11 +114,7 @@ static void round_begin(struct tr_replica *r)
         r->count.read_rounds++;
     } else if (r->role == TR_REPLICA_FOLLOWER && r->leader < r->member_count) {
         r->read_id_round = r->read_id_last;
-        struct tr_read_index *ask =
-            tr_send_begin(r, tr_mask(r->leader), TR_MESSAGE_READ_INDEX, sizeof(*ask));
-        ask->ballot = r->promised;
-        ask->id = r->read_id_round;
-        tr_send_finish(r);
+        ask_leader(r);
         r->count.read_rounds++;
     }
     tr_timer_set(r, TR_TIMER_READ, r->now_ns + 8 * r->config.retransmit_ns);
@@ -140,10 +145,15 @@ void tr_read_restart(struct tr_replica *r)
 
 void tr_read_timeout(struct tr_replica *r)
 {
-    if (r->role != TR_REPLICA_LEADER) {
-        r->read_id_round = 0; /* question or answer may be lost: ask again, for all there is now */
-    } else if (r->read_id_round != 0) {
+    bool follows = r->role == TR_REPLICA_FOLLOWER && r->leader < r->member_count;
+    if (r->read_id_round != 0 && r->role == TR_REPLICA_LEADER) {
         r->pending |= TR_PENDING_PROBE;
+    } else if (r->read_id_round != 0 && follows) {
+        /* Question or answer may be lost, or the way is long: asking for other reads now would make
+         * the answer that is on its way useless. */
+        ask_leader(r);
+    } else {
+        r->read_id_round = 0;
     }
     round_begin(r);
     if (r->read_id_last > r->read_id_ready && r->timer[TR_TIMER_READ] == TR_NEVER) {
@@ -205,9 +215,11 @@ void tr_recv_read_index(struct tr_replica *r, uint8_t from, const struct tr_mess
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, ask->ballot.round, r->ballot.round);
         return;
     }
-    p->read_id = ask->id;
-    p->read_slot = index_now(r);
-    p->read_stamp = tr_read_lease_holds(r) ? 0 : stamp_next(r);
+    if (p->read_id != ask->id) { /* else it asks again: the stamp that it waits for stays */
+        p->read_id = ask->id;
+        p->read_slot = index_now(r);
+        p->read_stamp = tr_read_lease_holds(r) ? 0 : stamp_next(r);
+    }
     r->read_waiting = 1;
     if (p->read_stamp == 0) {
         tr_read_confirm(r);
