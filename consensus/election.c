@@ -109,6 +109,9 @@ static void candidate(struct tr_replica *r)
     }
     tr_timer_set(r, TR_TIMER_PHASE, r->now_ns + r->config.heartbeat_ns);
     tr_acceptor_promise(r, r->ballot);
+    if (r->config.level == TR_LEVEL_DISK && !TR_CANARY(r->canary, PROMISE_BEFORE_DURABLE)) {
+        tr_effect_add(r, TR_EFFECT_BARRIER); /* its own promise counts: nobody is asked before */
+    }
     if (r->others != 0) {
         struct tr_prepare *prepare =
             tr_send_begin(r, r->others, TR_MESSAGE_PREPARE, sizeof(*prepare));
@@ -269,6 +272,7 @@ static void lead(struct tr_replica *r)
     r->slot_opened = last + 1;
     r->slot_next = last + 2;
     r->slot_durable = r->slot_commit;
+    r->persist_own_head = r->persist_own_tail; /* of another ballot: tell nothing of this one's */
     r->stamp = r->now_ns > r->stamp ? r->now_ns : r->stamp;
     r->contact_stamp = r->stamp;
     r->slot_news = 0;
