@@ -267,6 +267,8 @@ static void lead(struct tr_replica *r)
     tr_timer_stop(r, TR_TIMER_ELECTION);
     tr_timer_stop(r, TR_TIMER_PHASE);
     tr_timer_stop(r, TR_TIMER_FORWARD);
+    tr_timer_stop(r, TR_TIMER_PULL);
+    r->pulling = false; /* all that is chosen is here */
     r->slot_restamp = r->slot_commit + 1;
     r->slot_restamp_last = last + 1;
     r->slot_opened = last + 1;
@@ -299,6 +301,9 @@ void tr_election_try_lead(struct tr_replica *r)
 {
     if (r->role != TR_REPLICA_CANDIDATE || !self_promised(r) || promises(r) < r->config.quorum_p1) {
         return;
+    }
+    if (r->installing) {
+        return; /* it forgets slots that a leader would have to propose again */
     }
     uint64_t chosen = 0;
     for (uint8_t i = 0; i < r->member_count; i++) {
