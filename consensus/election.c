@@ -98,6 +98,7 @@ static void candidate(struct tr_replica *r)
 {
     r->role = TR_REPLICA_CANDIDATE;
     r->ballot = next_ballot(r);
+    r->fetch_last = 0; /* who did not answer as leader is not whom to begin with */
     r->count.elections_started++;
     tr_trace(r, TR_TRACE_CANDIDATE, r->self, 0, r->ballot.round, r->slot_commit);
     for (uint8_t i = 0; i < r->member_count; i++) {

@@ -92,8 +92,9 @@ struct tr_event {
             uint64_t slot;
             uint64_t bytes;
             uint32_t crc;
-            int32_t status; /* 0, or negative: it failed and nothing changed */
+            int32_t status; /* 0, or negative: it failed and nothing changed, unless `lost` */
             bool installed; /* else made here */
+            bool lost;      /* the state machine is not what it was, and must not go on */
         } snapshot_done;
         struct {
             uint32_t incarnation;

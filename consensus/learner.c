@@ -10,6 +10,8 @@
 #include "base/crc32c.h"
 #include "consensus/state.h"
 
+#define INSTALL_FAILURES_MAX 4 /* one after the other, of images from different members */
+
 /* ---- commit */
 
 static void commit_emit(struct tr_replica *r)
@@ -116,6 +118,22 @@ static uint8_t source_of(const struct tr_replica *r)
     return best;
 }
 
+/* The member after this one, but for this replica itself. */
+static uint8_t next_source(const struct tr_replica *r, uint8_t member)
+{
+    uint8_t next = (uint8_t)((member + 1) % r->member_count);
+    return next != r->self ? next : (uint8_t)((next + 1) % r->member_count);
+}
+
+/* Whom to ask now. Who did not help the last time may be dead, or its image damaged: then the next
+ * one. A leader that is followed is there. */
+static uint8_t source_now(const struct tr_replica *r)
+{
+    bool anew = r->fetch_last != 0 && r->others != 0 &&
+                (r->role != TR_REPLICA_FOLLOWER || r->install_failures != 0);
+    return anew ? next_source(r, r->fetch_peer) : source_of(r);
+}
+
 void tr_learner_fetch(struct tr_replica *r)
 {
     if (r->slot_commit >= r->slot_known || r->pulling || r->installing ||
@@ -123,7 +141,7 @@ void tr_learner_fetch(struct tr_replica *r)
         return;
     }
     tr_timer_set(r, TR_TIMER_FETCH, r->now_ns + 4 * r->config.retransmit_ns);
-    uint8_t from = source_of(r);
+    uint8_t from = source_now(r);
     if (from >= r->member_count) {
         return;
     }
@@ -187,7 +205,9 @@ void tr_recv_learn(struct tr_replica *r, uint8_t from, const struct tr_message *
         return;
     }
     r->count.learns_received++;
-    r->peer[from].page_commit = tr_max_u64(learn->slot_commit, r->peer[from].page_commit);
+    struct tr_peer *p = &r->peer[from];
+    p->page_commit = tr_max_u64(learn->slot_commit, p->page_commit);
+    p->recovered_commit = tr_max_u64(learn->slot_commit, p->recovered_commit);
     r->slot_known = learn->slot_commit > r->slot_known ? learn->slot_commit : r->slot_known;
     if (learn->slot_truncated > r->slot_commit && learn->slot_truncated <= learn->slot_commit) {
         if (!r->pulling) {
@@ -214,8 +234,11 @@ void tr_recv_learn(struct tr_replica *r, uint8_t from, const struct tr_message *
     uint64_t before = r->slot_commit;
     tr_timer_stop(r, TR_TIMER_FETCH);
     tr_learner_advance(r);
-    if (r->slot_commit > before && r->slot_commit < r->slot_known && !r->pulling) {
-        tr_learner_fetch(r);
+    if (r->slot_commit > before) {
+        r->fetch_last = 0; /* it helped */
+        if (r->slot_commit < r->slot_known && !r->pulling) {
+            tr_learner_fetch(r);
+        }
     }
 }
 
@@ -270,18 +293,34 @@ void tr_learner_applied(struct tr_replica *r, const struct tr_event *ev)
     }
 }
 
+/* A damaged image is pulled again, from the next member; what comes so several times is not damage.
+ */
+static void install_failed(struct tr_replica *r, bool lost)
+{
+    uint64_t slot = r->pull_slot;
+    r->pull_slot = r->pull_offset = r->pull_asked = 0;
+    r->install_failures++;
+    if (!lost && r->install_failures < INSTALL_FAILURES_MAX) {
+        r->fetch_last = r->fetch_last != 0 ? r->fetch_last : r->slot_commit + 1;
+        tr_timer_set(r, TR_TIMER_FETCH, r->now_ns + r->config.election_timeout_ns);
+        return;
+    }
+    r->role = TR_REPLICA_STOPPED;
+    r->stop_reason = TR_STOP_RESTORE;
+    tr_effect_add(r, TR_EFFECT_STOPPED)->u.stopped.reason = TR_STOP_RESTORE;
+    tr_trace(r, TR_TRACE_STOPPED, r->self, 0, slot, r->install_failures);
+}
+
 static void installed(struct tr_replica *r, const struct tr_event *ev)
 {
     r->installing = r->pulling = false;
     tr_timer_stop(r, TR_TIMER_PULL);
     if (ev->u.snapshot_done.status != 0) {
-        r->role = TR_REPLICA_STOPPED;
-        r->stop_reason = TR_STOP_RESTORE;
-        tr_effect_add(r, TR_EFFECT_STOPPED)->u.stopped.reason = TR_STOP_RESTORE;
-        tr_trace(r, TR_TRACE_STOPPED, r->self, 0, r->pull_slot, 0);
+        install_failed(r, ev->u.snapshot_done.lost);
         return;
     }
     uint64_t slot = ev->u.snapshot_done.slot;
+    r->install_failures = 0;
     r->count.snapshots_installed++;
     tr_trace(r, TR_TRACE_INSTALL, r->pull_peer, 0, slot, r->slot_commit);
     r->slot_commit = slot > r->slot_commit ? slot : r->slot_commit;
@@ -383,6 +422,10 @@ static bool chunk_fits(struct tr_replica *r, const struct tr_message *m,
                 m->tail_bytes <= c->total_bytes - c->offset;
     if (!sane || c->slot <= r->slot_commit) {
         return false;
+    }
+    if (c->slot == r->pull_slot &&
+        (c->total_bytes != r->pull_total || c->snapshot_crc != r->pull_crc)) {
+        r->pull_slot = r->pull_offset = r->pull_asked = 0; /* its sender made another image */
     }
     if (c->slot > r->pull_slot && c->offset == 0) {
         r->pull_slot = c->slot;

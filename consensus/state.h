@@ -176,6 +176,7 @@ struct tr_replica {
     uint64_t known_slot;
     uint64_t fetch_last; /* last slot of the fetch under way; 0: none */
     uint8_t fetch_peer;
+    uint8_t install_failures; /* since the last snapshot that could be installed */
     bool snapshot_making;
     uint64_t snapshot_bytes;
     uint64_t snapshot_head;      /* head of the log when it was made */

@@ -71,6 +71,7 @@ struct tr_apply_result {
     int32_t status;
     uint32_t image;
     uint32_t installed; /* 1: INSTALL, 0: MAKE */
+    uint32_t lost;      /* 1: it failed half-way, and table or state machine are not whole */
 };
 
 /* A snapshot in memory. Written by the agent while it arrives, by the apply stage while it is made;

@@ -116,6 +116,7 @@ uint32_t tr_image_results(struct tr_group *g)
         event.u.snapshot_done.crc = result.crc;
         event.u.snapshot_done.status = result.status;
         event.u.snapshot_done.installed = result.installed != 0;
+        event.u.snapshot_done.lost = result.lost != 0;
         tr_group_step(g, &event);
         count++;
     }

@@ -153,27 +153,41 @@ static int read_image(struct tr_apply *a, const uint8_t *data, const struct imag
     return a->machine.restore(a->machine.context, &r);
 }
 
+/* Looks at an image that has arrived, before anything is changed. Returns TR_OK, TR_ETOOBIG,
+ * TR_ECORRUPT, TR_EPROTO, TR_EVERSION. */
+static int check_image(const struct tr_apply *a, const struct tr_apply_message *m,
+                       struct image_header *header)
+{
+    const uint8_t *data = a->image[m->image].data;
+    if (m->bytes > a->image_bytes)
+        return TR_ETOOBIG;
+    if (m->bytes < sizeof(*header) || tr_crc32c(0, data, m->bytes) != m->crc)
+        return TR_ECORRUPT;
+    memcpy(header, data, sizeof(*header));
+    return check_header(a, header, m->bytes, m->slot);
+}
+
 void tr_snapshot_install(struct tr_apply *a, const struct tr_apply_message *m,
                          struct tr_apply_result *out)
 {
-    const uint8_t *data = a->image[m->image].data;
     struct image_header header;
     *out = (struct tr_apply_result){
         .slot = m->slot, .bytes = m->bytes, .crc = m->crc, .image = m->image, .installed = 1};
-    if (m->bytes < sizeof(header) || m->bytes > a->image_bytes ||
-        tr_crc32c(0, data, m->bytes) != m->crc) {
-        out->status = TR_ECORRUPT;
+    out->status = check_image(a, m, &header);
+    if (out->status != TR_OK) {
+        tr_log(a->logger, TR_LOG_WARN,
+               "group %u: the snapshot of slot %lu that arrived (%lu bytes) is of no use: %s",
+               a->group, (unsigned long)m->slot, (unsigned long)m->bytes, tr_strerror(out->status));
         return;
     }
-    memcpy(&header, data, sizeof(header));
-    out->status = check_header(a, &header, m->bytes, m->slot);
-    if (out->status != TR_OK || m->slot <= tr_load_relaxed(&a->slot_applied))
+    if (m->slot <= tr_load_relaxed(&a->slot_applied))
         return;
-    out->status = read_image(a, data, &header);
+    out->status = read_image(a, a->image[m->image].data, &header);
     if (out->status != TR_OK) {
         tr_log(a->logger, TR_LOG_ERROR, "group %u: the snapshot of slot %lu cannot be restored: %s",
                a->group, (unsigned long)m->slot, tr_strerror(out->status));
         a->stopped = true;
+        out->lost = 1;
         return;
     }
     tr_store_release(&a->slot_applied, m->slot); /* (P) */
