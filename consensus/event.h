@@ -31,8 +31,8 @@ struct tr_grant {
     uint64_t generation; /* 0: none; unique for ever: incarnation in the high half */
     uint64_t tag;        /* random */
     uint32_t ring_bytes;
-    uint32_t reserved; /* zero */
-    uint8_t token[48]; /* the driver's own: struct tr_ring_token */
+    uint32_t entry_bytes_max; /* a larger payload would be found by no drain: not to be written */
+    uint8_t token[48];        /* the driver's own: struct tr_ring_token */
 };
 
 enum tr_written_status {

@@ -143,6 +143,7 @@ static void grant_owner(struct tr_group *g, struct tr_grant *grant)
     }
     grant->tag = tr_prng_next(&g->random);
     grant->ring_bytes = in->ring[member].info.bytes;
+    grant->entry_bytes_max = g->entry_bytes_max;
     memcpy(grant->token, token.bytes, sizeof(grant->token));
     in->granted = member;
     in->grant = *grant;

@@ -39,7 +39,8 @@ static tr_noinline bool open_remote(struct tr_group *g, struct tr_outlet *o,
                        */
     close_remote(g, o);
     bool sane = tr_is_power_of_two(grant->ring_bytes) && grant->ring_bytes >= 4096 &&
-                grant->ring_bytes >= tr_record_bytes(g->entry_bytes_max);
+                grant->ring_bytes >= tr_record_bytes(g->entry_bytes_max) &&
+                grant->entry_bytes_max >= g->entry_bytes_max;
     memcpy(token.bytes, grant->token, sizeof(token.bytes));
     int status =
         sane ? l->driver->remote_open(l->port, o->node, &token, grant->generation, &o->remote)

@@ -292,6 +292,39 @@ TEST_P(ClusterOver, LargeCommandsAndRepliesPassWhole)
     ASSERT_TRUE(c.agree());
 }
 
+/* A node that takes larger commands than the others, as while all are restarted one by one with a
+ * larger limit: what the others would not find in their rings must not count as accepted by them.
+ */
+TEST_P(ClusterOver, ACommandThatOnlyTheLeaderTakes_IsNotCounted)
+{
+    Layout l = layout();
+    l.message_bytes_max = 100 << 10;
+    Cluster c(l);
+    ASSERT_TRUE(c.wait_leader());
+    c.close(0);
+    c.layout.message_bytes_max = 300 << 10;
+    c.open(0);
+    ASSERT_TRUE(c.until([&] { return c.status(0).role == TR_ROLE_FOLLOWER; }));
+    ASSERT_TRUE(c.until([&] {
+        tr_group_campaign(c.nodes[0].group[0]);
+        return c.until([&] { return c.status(0).role == TR_ROLE_LEADER; }, 200);
+    }));
+    Client client(c, 0);
+    tr_completion done;
+    client.must_submit(1);
+    ASSERT_TRUE(client.next(&done));
+    std::vector<uint8_t> data(250 << 10, 1);
+    ASSERT_EQ(tr_submit(client.session, data.data(), (uint32_t)data.size(), nullptr), 0);
+    for (int i = 0; i < 1000; i++)
+        c.turn();
+    EXPECT_EQ(tr_session_poll(client.session, &done, 1), 0u);
+    c.close(0);
+    Client other(c, 1);
+    other.must_submit(2);
+    EXPECT_TRUE(other.next(&done)) << "the others go on without it";
+    EXPECT_EQ(done.status, 0);
+}
+
 TEST_P(ClusterOver, CommandsOfDifferentSizesShareBatches)
 {
     Cluster c(layout());
