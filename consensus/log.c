@@ -46,7 +46,9 @@ static struct tr_slot *live_at(const struct tr_log *log, uint64_t position)
 static void forget(struct tr_log *log, uint64_t slot)
 {
     for (; log->slot_first <= slot; log->slot_first++) {
-        log->slot[log->slot_first & log->slot_mask].state = TR_SLOT_EMPTY;
+        struct tr_slot *s = &log->slot[log->slot_first & log->slot_mask];
+        log->holes |= s->state != TR_SLOT_EMPTY && s->position != log->tail;
+        s->state = TR_SLOT_EMPTY;
     }
 }
 
@@ -161,6 +163,7 @@ struct tr_slot *tr_log_put(struct tr_log *log, const struct tr_record *record,
     if (tr_unlikely(s->state == TR_SLOT_CHOSEN)) {
         return NULL; /* only a broken or lying peer has another value for it */
     }
+    log->holes |= s->state != TR_SLOT_EMPTY;
     return put_fresh(log, record, state);
 }
 
@@ -182,6 +185,7 @@ void tr_log_truncate(struct tr_log *log, uint64_t slot)
         for (uint64_t i = 0; i <= log->slot_mask; i++) {
             log->slot[i].state = TR_SLOT_EMPTY;
         }
+        log->holes = true;
         log->slot_first = slot + 1;
     }
     forget(log, slot);
@@ -191,9 +195,10 @@ void tr_log_truncate(struct tr_log *log, uint64_t slot)
 
 uint64_t tr_log_compact(struct tr_log *log)
 {
-    if (log->pin != UINT64_MAX) {
+    if (log->pin != UINT64_MAX || !log->holes) {
         return 0;
     }
+    log->holes = false;
     uint64_t to = log->tail;
     uint64_t from = log->tail;
     while (from < log->head) {

@@ -44,6 +44,7 @@ struct tr_log {
     uint64_t pin;  /* records from this position on must not go (rule 7) */
     uint64_t room; /* position that tr_log_room last gave; the head when none is out */
     uint64_t wrap_count;
+    bool holes; /* records that are needed no more may lie between those that are */
 };
 
 /** An empty log over a table of `slots` (zeroed) and an arena. */
@@ -72,7 +73,8 @@ void tr_log_restamp(struct tr_log *log, struct tr_slot *slot, struct tr_ballot b
 void tr_log_truncate(struct tr_log *log, uint64_t slot);
 
 /** Closes the holes that replaced records left, so that the tail can go on; nobody may hold a
- * pointer into the log. Returns bytes won. Cost: up to a copy of the arena. */
+ * pointer into the log. Returns bytes won. Cost: up to a copy of the arena; nothing when nothing
+ * was replaced or forgotten since the last time. */
 uint64_t tr_log_compact(struct tr_log *log);
 
 /** Room for a record of `payload_bytes` at the head, recycling what may go. NULL: no room until
