@@ -262,6 +262,9 @@ static bool snapshot_wanted(const struct tr_replica *r)
     uint64_t eighths = slots * 8 / (r->log.slot_mask + 1);
     uint64_t eighths_bytes = bytes * 8 / r->log.arena_bytes;
     uint64_t most = eighths > eighths_bytes ? eighths : eighths_bytes;
+    if (r->now_ns < r->snapshot_not_before_ns) {
+        return false;
+    }
     bool pulled = r->snapshot_pulled_ns != 0 &&
                   r->now_ns - r->snapshot_pulled_ns < 4 * r->config.election_timeout_ns;
     return slots > 0 && most >= (pulled ? 5 : 2);
@@ -273,7 +276,8 @@ void tr_learner_make_room(struct tr_replica *r)
         tr_log_compact(&r->log);
         r->room_position = 0;
     }
-    if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing) {
+    if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing &&
+        r->now_ns >= r->snapshot_not_before_ns) {
         r->snapshot_making = true;
         tr_effect_add(r, TR_EFFECT_SNAPSHOT_MAKE);
     }
@@ -345,6 +349,8 @@ void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev)
                  ev->u.snapshot_done.bytes);
     }
     if (ev->u.snapshot_done.status != 0) {
+        /* It may be too large, or memory short: no reason to do nothing else. */
+        r->snapshot_not_before_ns = r->now_ns + 2 * r->config.election_timeout_ns;
         return;
     }
     tr_assert(ev->u.snapshot_done.slot <= r->slot_commit);

@@ -179,8 +179,9 @@ struct tr_replica {
     uint8_t install_failures; /* since the last snapshot that could be installed */
     bool snapshot_making;
     uint64_t snapshot_bytes;
-    uint64_t snapshot_head;      /* head of the log when it was made */
-    uint64_t snapshot_pulled_ns; /* last time that somebody pulled it */
+    uint64_t snapshot_head;          /* head of the log when it was made */
+    uint64_t snapshot_pulled_ns;     /* last time that somebody pulled it */
+    uint64_t snapshot_not_before_ns; /* the last one failed: another then */
     uint32_t snapshot_crc;
 
     /* The snapshot being pulled. */

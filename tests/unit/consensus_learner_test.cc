@@ -83,6 +83,28 @@ TEST_F(Learner, AnotherImageOfTheSameSlot_StartsOver)
     EXPECT_TRUE(w.run_until([&] { return w.node(BEHIND).install_asked; }));
 }
 
+TEST_F(Learner, ASnapshotThatCannotBeMade_IsNotTriedAtEveryCommand)
+{
+    w.elect(0);
+    w.node(0).images_by_hand = true;
+    uint64_t n = 0;
+    while (!w.node(0).image_asked)
+        propose(++n, 1);
+    w.node(0).effects.clear();
+    for (int i = 0; i < 10; i++) {
+        tr_event event{};
+        event.type = TR_EVENT_SNAPSHOT_DONE;
+        event.u.snapshot_done.status = TR_EFULL;
+        if (w.at(0)->snapshot_making)
+            w.step(0, event);
+        propose(++n, 1);
+    }
+    EXPECT_EQ(0, w.effects_of(0, TR_EFFECT_SNAPSHOT_MAKE));
+    w.run(3 * ELECTION_NS);
+    propose(++n, 1);
+    EXPECT_EQ(1, w.effects_of(0, TR_EFFECT_SNAPSHOT_MAKE)) << "but later, again";
+}
+
 TEST(Fetch, ADeadSource_IsNotAskedForEver)
 {
     Options options;
