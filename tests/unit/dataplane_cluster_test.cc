@@ -208,13 +208,14 @@ TEST_P(ClusterOver, ARestartedNodeRecoversAndServesAgain)
 {
     Cluster c(layout());
     ASSERT_TRUE(c.wait_leader());
-    Client client(c, c.leader());
+    int own = c.leader();
+    Client client(c, own);
     tr_completion done;
     for (uint64_t i = 1; i <= 100; i++) {
         client.must_submit(i);
         ASSERT_TRUE(client.next(&done));
     }
-    int victim = c.follower();
+    int victim = (own + 1) % 3; /* whoever leads by now: not the client's */
     c.close(victim);
     for (uint64_t i = 1; i <= 100; i++) {
         client.must_submit(i);
@@ -240,8 +241,9 @@ TEST_P(ClusterOver, TheLogWrapsWhileAReplicaIsAway)
     l.batch = 4;
     Cluster c(l);
     ASSERT_TRUE(c.wait_leader());
-    Client client(c, c.leader());
-    int victim = c.follower();
+    int own = c.leader();
+    Client client(c, own);
+    int victim = (own + 1) % 3;
     uint64_t submitted = 0, completed = 0;
     auto pump = [&](uint64_t target) {
         return c.until([&] {
