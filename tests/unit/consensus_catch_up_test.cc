@@ -9,7 +9,7 @@ namespace
 
 constexpr uint8_t BEHIND = 2;
 
-struct Learner : ::testing::Test {
+struct CatchUp : ::testing::Test {
     World w{[] {
         Options options;
         options.log_slots = 64;
@@ -46,7 +46,7 @@ struct Learner : ::testing::Test {
     }
 };
 
-TEST_F(Learner, ASnapshotThatCameDamaged_IsPulledAgain)
+TEST_F(CatchUp, ASnapshotThatCameDamaged_IsPulledAgain)
 {
     fall_behind();
     install_fails();
@@ -56,7 +56,7 @@ TEST_F(Learner, ASnapshotThatCameDamaged_IsPulledAgain)
     EXPECT_TRUE(w.run_until([&] { return w.at(BEHIND)->slot_apply == w.at(0)->slot_commit; }));
 }
 
-TEST_F(Learner, ASnapshotThatCanNeverBeInstalled_StopsTheReplica)
+TEST_F(CatchUp, ASnapshotThatCanNeverBeInstalled_StopsTheReplica)
 {
     fall_behind();
     for (int i = 0; i < 100 && w.at(BEHIND)->role != TR_REPLICA_STOPPED; i++) {
@@ -69,7 +69,7 @@ TEST_F(Learner, ASnapshotThatCanNeverBeInstalled_StopsTheReplica)
     EXPECT_EQ(TR_STOP_RESTORE, w.at(BEHIND)->stop_reason);
 }
 
-TEST_F(Learner, AnotherImageOfTheSameSlot_StartsOver)
+TEST_F(CatchUp, AnotherImageOfTheSameSlot_StartsOver)
 {
     fall_behind();
     w.node(BEHIND).install_asked = false;
@@ -83,7 +83,7 @@ TEST_F(Learner, AnotherImageOfTheSameSlot_StartsOver)
     EXPECT_TRUE(w.run_until([&] { return w.node(BEHIND).install_asked; }));
 }
 
-TEST_F(Learner, ASnapshotThatCannotBeMade_IsNotTriedAtEveryCommand)
+TEST_F(CatchUp, ASnapshotThatCannotBeMade_IsNotTriedAtEveryCommand)
 {
     w.elect(0);
     w.node(0).images_by_hand = true;
@@ -105,7 +105,7 @@ TEST_F(Learner, ASnapshotThatCannotBeMade_IsNotTriedAtEveryCommand)
     EXPECT_EQ(1, w.effects_of(0, TR_EFFECT_SNAPSHOT_MAKE)) << "but later, again";
 }
 
-TEST(Fetch, ADeadSource_IsNotAskedForEver)
+TEST(CatchUpFrom, ADeadSource_IsNotAskedForEver)
 {
     Options options;
     options.voters = 5;

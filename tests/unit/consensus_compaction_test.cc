@@ -12,7 +12,7 @@ namespace
 constexpr uint32_t SLOTS = 64;
 constexpr uint64_t ARENA = 64 << 10;
 
-struct Log : ::testing::Test {
+struct Compaction : ::testing::Test {
     std::vector<tr_slot> slots{SLOTS};
     void *arena = aligned_alloc(4096, ARENA);
     tr_log log;
@@ -47,7 +47,7 @@ struct Log : ::testing::Test {
     }
 };
 
-TEST_F(Log, WhatWasReplaced_IsRoomAfterACompaction)
+TEST_F(Compaction, WhatWasReplaced_IsRoomAfterACompaction)
 {
     uint64_t last = 0;
     while (last < SLOTS / 2 && put(last + 1, 1, 1) != nullptr)
@@ -65,7 +65,7 @@ TEST_F(Log, WhatWasReplaced_IsRoomAfterACompaction)
         EXPECT_EQ(2, value(slot));
 }
 
-TEST_F(Log, WithNothingReplaced_IsNotWalkedAgain)
+TEST_F(Compaction, WithNothingReplaced_IsNotWalkedAgain)
 {
     for (uint64_t slot = 1; put(slot, 1, 1) != nullptr; slot++) {
     }

@@ -30,7 +30,7 @@ struct Far {
     }
 };
 
-TEST(Read, OfAFollowerFarAway_IsAnsweredThoughOthersAreAskedMeanwhile)
+TEST(FarRead, OfAFollower_IsAnsweredThoughOthersAreAskedMeanwhile)
 {
     Far far;
     far.w.elect(0);
