@@ -389,13 +389,11 @@ uint32_t tr_apply_poll(struct tr_apply *a, uint64_t now_ns)
     return work;
 }
 
-void tr_apply_close(struct tr_apply *a)
+void tr_apply_abandon(struct tr_apply *a, struct tr_session *s)
 {
-    for (uint32_t i = 0; i < a->local_max; i++) {
-        struct tr_session *s = a->local[i];
-        if (s == NULL)
-            continue;
-        tr_store_release(&s->state, (uint32_t)TR_SESSION_CLOSED); /* read by tr_submit */
+    tr_store_release(&s->state, (uint32_t)TR_SESSION_CLOSED); /* read by tr_submit */
+    if (s->on_complete != NULL)
         tr_complete_all(a, s, TR_ECLOSED);
-    }
+    tr_store_release(&s->quiet, 1u); /* (Q) */
+    tr_session_unwait(s);
 }

@@ -182,9 +182,10 @@ void tr_apply_reads_ready(struct tr_apply *a, uint64_t id);
 /* One turn of an apply stage: its inbox when it has one, reads, deadlines, sessions that wait for
  * room. Returns the work done. Thread: apply. */
 uint32_t tr_apply_poll(struct tr_apply *a, uint64_t now_ns);
-/* Completes whatever is pending, when the node is closed: TR_ECLOSED. Thread: apply, or after it.
- */
-void tr_apply_close(struct tr_apply *a);
+/* Ends one session of a closed node: what is pending is completed with TR_ECLOSED, by callback
+ * here, else by the application when it looks. The library does not touch the session afterwards.
+ * Thread: after the apply stage's. */
+void tr_apply_abandon(struct tr_apply *a, struct tr_session *s);
 
 /* ---- between the files of the apply stage */
 

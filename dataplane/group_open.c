@@ -298,14 +298,24 @@ int tr_group_open(struct tr_node *node, const struct tr_group_options *options,
 
 /* ---- sessions */
 
-/* Unmaps sessions that everybody has let go of. Under the lock. */
+/* One user less of a session; the last one unmaps it. */
+static void drop(struct tr_session *s)
+{
+    struct tr_node *node = s->node;
+    if (tr_fetch_add_acq_rel(&s->users, (uint32_t)-1) != 1)
+        return;
+    munmap(s, s->memory_bytes);
+    tr_node_drop(node);
+}
+
+/* Lets go of sessions that agent and apply stage have forgotten. Under the lock. */
 static void free_dead(struct tr_group *g)
 {
     while (g->dead_list != NULL) {
         struct tr_session *s = g->dead_list;
         g->dead_list = s->next;
         g->sessions_bytes -= s->memory_bytes;
-        munmap(s, s->memory_bytes);
+        drop(s);
     }
 }
 
@@ -345,6 +355,8 @@ int tr_session_open(struct tr_group *g, const struct tr_session_options *options
         return TR_ENOMEM;
     struct tr_session *s = tr_session_init(memory, &full, &limits, &g->node->clock);
     s->group = g;
+    s->node = g->node;
+    s->apply_lcore = g->apply_lcore;
     s->agent_wait = &g->lcore->idle;
     s->pipelined = g->apply->pipelined;
     pthread_mutex_lock(&g->lock);
@@ -354,6 +366,7 @@ int tr_session_open(struct tr_group *g, const struct tr_session_options *options
         s->next = g->admit_list;
         g->admit_list = s;
         g->sessions_bytes += bytes;
+        tr_fetch_add_relaxed(&g->node->users, 1u);
         tr_store_release(&g->admit_sequence, g->admit_sequence + 1); /* meets tr_group_poll */
     }
     pthread_mutex_unlock(&g->lock);
@@ -365,46 +378,51 @@ int tr_session_open(struct tr_group *g, const struct tr_session_options *options
     return TR_OK;
 }
 
-/* Waits until the apply stage's thread is not in the session's callback, and never will be. */
-static void wait_quiet(struct tr_group *g, const struct tr_session *s)
+/* Waits until no thread is in the session's callback, and none ever will be. */
+static void wait_quiet(const struct tr_session *s)
 {
     const struct timespec pause = {.tv_nsec = QUIET_NS};
-    uint32_t runner = tr_load_acquire(&g->apply_lcore->thread_id);
+    uint32_t runner = tr_load_acquire(&s->apply_lcore->thread_id);
     if (s->on_complete == NULL || runner == 0 || runner == (uint32_t)gettid())
         return;
-    for (uint32_t i = 0; i < QUIET_TURNS && tr_load_acquire(&s->quiet) == 0; i++)
+    for (uint32_t i = 0; i < QUIET_TURNS && tr_load_acquire(&s->quiet) == 0 /* (Q) */; i++)
         nanosleep(&pause, NULL);
 }
 
-void tr_session_close(struct tr_session *s)
+/* Tells the agent that a session is being closed. */
+static void begin_close(struct tr_group *g, struct tr_session *s)
 {
-    struct tr_group *g = s->group;
-    if (tr_load_relaxed(&s->state) == TR_SESSION_CLOSED)
-        return;                        /* went with its node */
-    tr_store_release(&s->closing, 1u); /* meets tr_session_deliver */
     pthread_mutex_lock(&g->lock);
     s->closing_next = g->closing_list;
     g->closing_list = s;
     tr_store_release(&g->admit_sequence, g->admit_sequence + 1); /* meets tr_group_poll */
     pthread_mutex_unlock(&g->lock);
-    wait_quiet(g, s);
+}
+
+void tr_session_close(struct tr_session *s)
+{
+    if (s == NULL)
+        return;
+    tr_store_release(&s->closing, 1u); /* meets tr_session_deliver */
+    pthread_mutex_lock(&s->node->closing_lock);
+    if (!s->node->closed)
+        begin_close(s->group, s);
+    pthread_mutex_unlock(&s->node->closing_lock);
+    wait_quiet(s);
+    drop(s);
 }
 
 /* ---- closing */
 
 void tr_group_close(struct tr_group *g)
 {
-    tr_apply_close(g->apply);
-    pthread_mutex_lock(&g->lock);
     for (uint32_t i = 0; i < g->local_max; i++) {
         struct tr_session *s = g->by_index[i];
         if (s == NULL)
             continue;
-        tr_store_release(&s->state, (uint32_t)TR_SESSION_CLOSED); /* read by tr_submit */
-        tr_complete_all(g->apply, s, TR_ECLOSED);                 /* one that was never admitted */
-        munmap(s, s->memory_bytes);
+        tr_apply_abandon(g->apply, s);
+        drop(s);
     }
     free_dead(g);
-    pthread_mutex_unlock(&g->lock);
     pthread_mutex_destroy(&g->lock);
 }

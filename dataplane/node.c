@@ -342,6 +342,13 @@ static void release(struct tr_node *node)
     tr_arena_close(&node->arena);
     free(node->group);
     free(node->driver_options);
+}
+
+void tr_node_drop(struct tr_node *node)
+{
+    if (tr_fetch_add_acq_rel(&node->users, (uint32_t)-1) != 1)
+        return;
+    pthread_mutex_destroy(&node->closing_lock);
     free(node);
 }
 
@@ -357,9 +364,12 @@ int tr_node_open(const struct tr_node_options *options, struct tr_node **out, ch
     if (posix_memalign((void **)&o.node, TR_CACHE_LINE, sizeof(*o.node)) != 0)
         return tr_fail(TR_ENOMEM, error, error_bytes, "out of memory");
     memset(o.node, 0, sizeof(*o.node));
+    pthread_mutex_init(&o.node->closing_lock, NULL);
+    o.node->users = 1;
     status = open_parts(&o);
     if (status != TR_OK) {
         release(o.node);
+        tr_node_drop(o.node);
         return status;
     }
     tr_log(&o.node->logger, TR_LOG_INFO, "node %u of cluster \"%s\" over %s at %s", o.node->self,
@@ -415,6 +425,17 @@ uint32_t tr_poll(struct tr_node *node)
     return work;
 }
 
+/* Names the thread from which the last callbacks come, for those who close a session meanwhile; 0:
+ * there are none any more. From the first time on no session enters its group's lists. */
+static void set_closer(struct tr_node *node, uint32_t thread_id)
+{
+    pthread_mutex_lock(&node->closing_lock);
+    node->closed = true;
+    for (uint32_t i = 0; i < node->lcore_count; i++)
+        tr_store_release(&node->lcore[i].thread_id, thread_id);
+    pthread_mutex_unlock(&node->closing_lock);
+}
+
 void tr_node_close(struct tr_node *node)
 {
     if (node == NULL)
@@ -426,7 +447,10 @@ void tr_node_close(struct tr_node *node)
             tr_lcore_leave(&node->lcore[i]);
     }
     tr_log(&node->logger, TR_LOG_INFO, "node %u closed", node->self);
+    set_closer(node, (uint32_t)gettid());
     release(node);
+    set_closer(node, 0);
+    tr_node_drop(node);
 }
 
 size_t tr_node_memory_bytes(const struct tr_node *node)

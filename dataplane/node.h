@@ -12,6 +12,8 @@
 #include "dataplane/pollers.h"
 #include "drivers/driver.h"
 
+#include <pthread.h>
+
 TR_BEGIN_C
 
 #define TR_PEERS_MAX         64
@@ -51,6 +53,12 @@ struct tr_node {
     struct tr_lcore lcore[TR_LCORES_MAX];
     struct tr_group **group;
     uint32_t group_count, group_max;
+
+    /* The end. Sessions outlive their node until the application closes them; they use its lcores'
+     * idle words and thread ids, and this lock. */
+    pthread_mutex_t closing_lock;
+    bool closed;         /* under the lock: its groups are gone, or going */
+    tr_atomic_u32 users; /* who may touch this struct: the node's owner, and each session */
 };
 
 /* config.c: Fills in what the options left to us and checks the rest; the sentence of a refusal
@@ -64,6 +72,9 @@ int tr_config_copy(void *into, size_t into_bytes, const void *from, size_t from_
 
 /* Makes a node just opened, without groups, follow a simulated world's time. Thread: setup. */
 void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns);
+
+/* One user less; the last one frees the struct. Thread: any. */
+void tr_node_drop(struct tr_node *node);
 
 /* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,

@@ -105,6 +105,7 @@ struct tr_session *tr_session_init(void *memory, const struct tr_session_options
     s->on_complete_context = options->on_complete_context;
     s->stamped = options->timestamps != 0 || options->deadline_us != 0;
     s->clock = *clock;
+    s->users = 2;
     return s;
 }
 
@@ -306,6 +307,38 @@ void tr_session_unwait(struct tr_session *s)
 
 /* ---- completion, the application's end */
 
+/* Whether the node is closed and the library out of the session: the application has it alone. */
+static bool is_abandoned(const struct tr_session *s)
+{
+    return tr_load_relaxed(&s->state) == TR_SESSION_CLOSED &&
+           tr_load_acquire(&s->quiet) != 0; /* (Q) */
+}
+
+/* Puts the completion of an item that a closed node has left into the ring. */
+static void abandon(struct tr_session *s, const struct tr_item *item, uint64_t sequence)
+{
+    struct tr_completion c = {.user = item->user, .sequence = sequence, .status = TR_ECLOSED};
+    if (s->stamped != 0) {
+        c.submitted_ns = item->submitted_ns;
+        c.completed_ns = tr_clock_now_ns(&s->clock);
+    }
+    deliver_to_ring(s, &c); /* without a reply: it has room */
+}
+
+/* Ends what a closed node has left: commands, then reads. */
+static tr_noinline void abandon_all(struct tr_session *s)
+{
+    while (s->completed < s->command.submitted) {
+        s->completed++;
+        abandon(s, tr_lane_item(&s->command, s->completed), s->completed);
+    }
+    while (s->reads_done < s->read.submitted) {
+        s->reads_done++;
+        abandon(s, tr_lane_item(&s->read, s->reads_done), 0);
+    }
+    s->completions_seen = s->completions;
+}
+
 uint32_t tr_session_poll(struct tr_session *s, struct tr_completion *out, uint32_t max)
 {
     uint64_t commands = 0, reads = 0;
@@ -316,6 +349,8 @@ uint32_t tr_session_poll(struct tr_session *s, struct tr_completion *out, uint32
         tr_store_release(&s->reply_head, s->reply_head_next); /* (R) */
     if (s->completions_seen == s->completions_taken)
         s->completions_seen = tr_load_acquire(&s->completions); /* (C) */
+    if (s->completions_seen == s->completions_taken && tr_unlikely(is_abandoned(s)))
+        abandon_all(s);
     for (; count < max && s->completions_taken != s->completions_seen; count++) {
         uint64_t index = s->completions_taken++ & s->done_mask;
         out[count] = s->done[index];
@@ -346,9 +381,10 @@ uint32_t tr_session_wait(struct tr_session *s, struct tr_completion *out, uint32
     uint64_t begin_ns = tr_clock_now_ns(&s->clock);
     uint64_t limit_ns = timeout_us > UINT64_MAX / 2000 ? UINT64_MAX / 2 : timeout_us * 1000;
     for (uint32_t turn = 0;; turn++) {
+        bool last = is_abandoned(s); /* what a poll from here on does not bring never comes */
         uint32_t count = tr_session_poll(s, out, max);
         uint64_t waited_ns = tr_clock_now_ns(&s->clock) - begin_ns;
-        if (count != 0 || waited_ns >= limit_ns)
+        if (count != 0 || last || waited_ns >= limit_ns)
             return count;
         if (turn < WAIT_SPINS)
             tr_cpu_pause();

@@ -29,6 +29,9 @@
  *       acquires it.
  *   (R) the application releases `reply_head` when it is done with the replies before it; the
  *       apply stage acquires it before it writes there.
+ *   (Q) the library releases `quiet` after its last callback; when the node is closed, also after
+ *       its last access to the session. The application acquires it before it returns from
+ *       tr_session_close, and before it ends what a closed node has left pending.
  */
 #ifndef TR_DATAPLANE_SESSION_H
 #define TR_DATAPLANE_SESSION_H
@@ -90,10 +93,14 @@ enum tr_session_phase {
 };
 
 struct tr_group;
+struct tr_lcore;
+struct tr_node;
 
 struct tr_session {
     /* Constant. */
-    struct tr_group *group;
+    struct tr_group *group; /* gone once the node is closed */
+    struct tr_node *node;   /* this session is one of its users: the struct stays */
+    struct tr_lcore *apply_lcore;
     struct tr_idle_wait *agent_wait; /* of the thread that runs the agent */
     uint64_t deadline_ns;
     void (*on_complete)(void *context, const struct tr_completion *completion);
@@ -147,12 +154,14 @@ struct tr_session {
     uint64_t reply_base; /* where it last began anew at the front: nothing before it is in use */
     tr_atomic_u32 gaps;  /* refusals for a gap: propose again */
     tr_atomic_u32 state; /* enum tr_session_state */
-    tr_atomic_u32 quiet; /* no callback comes any more */
+    tr_atomic_u32 quiet; /* no callback comes any more (Q) */
     tr_atomic_u32 gone;  /* the apply stage does not know it any more */
     bool attended;       /* in the apply stage's list of those that it has to look after */
 
     /* The application waits in tr_session_wait. */
     TR_ALIGNED(TR_CACHE_LINE) tr_atomic_u32 waiting;
+    /* Who may still touch this memory: the application, and the library. */
+    tr_atomic_u32 users;
 };
 
 /* Item n of a lane. */

@@ -149,6 +149,8 @@ static bool work_nodes(const struct work *work)
     is_good = is_good && elect(plane, work) && open_sessions(plane, work);
     for (uint64_t i = 0; i < work->slots && is_good; i += work->window)
         is_good = work_window(plane, work, payload);
+    for (uint32_t i = 0; plane != NULL && i < work->sessions; i++)
+        tr_session_close(plane->session[i]);
     for (uint32_t i = 0; plane != NULL && i < TR_PERF_CORES; i++)
         if (plane->node[i] != NULL)
             tr_node_close(plane->node[i]);

@@ -460,6 +460,7 @@ void tr_perf_engine_close(struct tr_perf_engine *e)
 {
     if (e == NULL)
         return;
+    tr_session_close(e->session);
     for (uint32_t i = 0; i < e->local_count; i++)
         close_replica(&e->replicas[i]);
     if (e->fabric != NULL)

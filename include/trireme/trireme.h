@@ -191,9 +191,15 @@ int tr_node_start(struct tr_node *node);
 /** Runs one cycle of every polling core on the calling thread, instead of tr_node_start. Returns
  * the work done, 0 when idle. Always the same thread. */
 uint32_t tr_poll(struct tr_node *node);
-/** Stops the threads, completes what is pending with TR_ECLOSED (outcome unknown), releases
- * everything. Groups and sessions of the node are closed with it. Thread: the one that opened it.
- */
+/** Stops the threads, ends what is pending with TR_ECLOSED (commands: outcome unknown), releases
+ * everything but the sessions. NULL: nothing.
+ * Thread: the one that opened it, or that polls it; not from a callback. Other threads may be
+ * inside calls on sessions of the node, tr_session_wait for one, and go on using them; any other
+ * call on the node or its groups must have returned. Owns: groups go with the node. Each session
+ * stays until tr_session_close: calls that submit return TR_ECLOSED, tr_session_poll and
+ * tr_session_wait give a completion with TR_ECLOSED for each command and read that had none. With a
+ * callback those completions are delivered by this call; a command that another thread submits at
+ * the same moment may get none. Cost: joins threads; gives memory back to the system. */
 void tr_node_close(struct tr_node *node);
 /** Bytes that the node has taken for good: arena, shared memory, stacks of its threads. Thread:
  * any. */
@@ -356,7 +362,10 @@ static inline struct tr_session_options tr_session_options_init()
  * TR_EFULL, TR_EINVAL. */
 int tr_session_open(struct tr_group *group, const struct tr_session_options *options,
                     struct tr_session **out);
-/** Closes it; what is pending is forgotten, and may still be applied. Thread: session. */
+/** Closes it; what is pending is forgotten, and may still be applied. When it returns no callback
+ * of the session runs or will. NULL: nothing. Thread: session; also inside the session's own
+ * callback, and before, while or after its node is closed. Cost: a lock; with a callback on another
+ * thread, a wait until that thread is out of it. */
 void tr_session_close(struct tr_session *session);
 
 /** Submits a command; the bytes are copied before it returns. Thread: session. Returns 0, TR_AGAIN
@@ -378,7 +387,8 @@ int tr_read_local(struct tr_session *session, const void *query, uint32_t bytes,
 /** Takes completions: commands in the order of submission, reads in theirs. Returns how many.
  * Thread: session. */
 uint32_t tr_session_poll(struct tr_session *session, struct tr_completion *out, uint32_t max);
-/** As tr_session_poll, but waits up to timeout_us for the first. Thread: session; not inside a
+/** As tr_session_poll, but waits up to timeout_us for the first; UINT64_MAX: for ever. Returns 0
+ * early when the node is closed and nothing is pending any more. Thread: session; not inside a
  * tr_poll loop. */
 uint32_t tr_session_wait(struct tr_session *session, struct tr_completion *out, uint32_t max,
                          uint64_t timeout_us);

@@ -290,6 +290,7 @@ void Member::crash()
         return;
     tr_sim_crash(cluster->world, id);
     tr_node_close(node);
+    tr_session_close(session); /* outlives its node */
     node = nullptr;
     group = nullptr;
     session = nullptr;

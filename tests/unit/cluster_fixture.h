@@ -328,6 +328,12 @@ struct Client {
         o.window = window;
         EXPECT_EQ(tr_session_open(c.nodes[(size_t)node].group[group], &o, &session), 0);
     }
+    ~Client()
+    {
+        tr_session_close(session);
+    }
+    Client(const Client &) = delete;
+    Client &operator=(const Client &) = delete;
 
     int submit(uint64_t number)
     {

@@ -57,6 +57,7 @@ struct Echo {
     }
     ~Echo()
     {
+        tr_session_close(session);
         tr_node_close(node);
         tr_fabric_destroy(fabric);
     }
