@@ -29,7 +29,9 @@ static uint64_t preempted_count(void)
 void tr_idle_open(struct tr_idle_wait *w, enum tr_idle strategy, struct tr_pollers *table, int cpu)
 {
     cpu_set_t set;
-    *w = (struct tr_idle_wait){.strategy = strategy, .table = table, .cpus_usable = 1};
+    w->strategy = strategy;
+    w->table = table;
+    w->cpus_usable = 1;
     w->entry = tr_pollers_enter(table, cpu);
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
         w->cpus_usable = (uint32_t)CPU_COUNT(&set);

@@ -42,8 +42,8 @@ struct tr_idle_wait {
     TR_ALIGNED(TR_CACHE_LINE) uint32_t parked;
 };
 
-/* Prepares the calling thread's waiting. table: may be NULL. cpu: the only one it runs on, or -1.
- */
+/* Prepares the calling thread's waiting. w: zeroed; other threads may look at `parked` already.
+ * table: may be NULL. cpu: the only one it runs on, or -1. */
 void tr_idle_open(struct tr_idle_wait *w, enum tr_idle strategy, struct tr_pollers *table, int cpu);
 void tr_idle_close(struct tr_idle_wait *w);
 
