@@ -9,6 +9,7 @@
 #include "trireme/error.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -243,12 +244,25 @@ static void *run(void *context)
     return NULL;
 }
 
+/* The application's handlers run on the application's threads. What a fault of this thread raises,
+ * and what profilers use, stays open. */
+static void block_signals(pthread_attr_t *attributes)
+{
+    static const int open[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT, SIGPROF};
+    sigset_t set;
+    sigfillset(&set);
+    for (size_t i = 0; i < TR_ARRAY_COUNT(open); i++)
+        sigdelset(&set, open[i]);
+    pthread_attr_setsigmask_np(attributes, &set);
+}
+
 int tr_lcore_start(struct tr_lcore *l)
 {
     pthread_attr_t attributes;
     cpu_set_t set;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    block_signals(&attributes);
     if (l->cpu >= 0) {
         CPU_ZERO(&set);
         CPU_SET((size_t)l->cpu, &set);
