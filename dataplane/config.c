@@ -133,6 +133,11 @@ static int check(const struct tr_node *node, const struct tr_group_options *o, c
                  size_t error_bytes)
 {
     const struct tr_state_machine *m = &o->machine;
+    if (m->struct_bytes != sizeof(*m))
+        return tr_fail(
+            TR_EINVAL, error, error_bytes,
+            "machine.struct_bytes is %zu; set it to sizeof(struct tr_state_machine), %zu",
+            m->struct_bytes, sizeof(*m));
     if (m->apply == NULL || m->read == NULL || m->snapshot == NULL || m->restore == NULL)
         return tr_fail(TR_EINVAL, error, error_bytes,
                        "the state machine needs apply, read, snapshot and restore");
