@@ -171,6 +171,27 @@ static int check(const struct tr_node *node, const struct tr_group_options *o, c
     return TR_OK;
 }
 
+/* The number of the cluster, for one group: mixed with all that its replicas must have alike. The
+ * session tables come apart, and replicas with them, where the sizes differ; quorums may miss each
+ * other, a lease may be broken, where the rest does. Such nodes refuse each other as those of
+ * another cluster do. */
+static uint64_t cluster_of(const struct tr_node *node, const struct tr_replica_config *c,
+                           const struct tr_apply_options *a)
+{
+    const uint64_t alike[] = {
+        a->sessions_max,       a->reply_cache_bytes, a->reply_bytes_max,
+        a->batch_commands_max, c->voter_count,       c->quorum_p1,
+        c->quorum_p2,          c->lease_ns,          (uint64_t)c->level,
+    };
+    uint64_t hash = node->cluster_hash;
+    for (size_t i = 0; i < TR_ARRAY_COUNT(alike) + c->voter_count; i++) {
+        uint64_t word = i < TR_ARRAY_COUNT(alike) ? alike[i] : c->voter[i - TR_ARRAY_COUNT(alike)];
+        hash = (hash ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
 int tr_config_group(const struct tr_node *node, const struct tr_group_options *o,
                     struct tr_replica_config *c, struct tr_apply_options *apply, char *error,
                     size_t error_bytes)
@@ -179,7 +200,6 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
     memset(c, 0, sizeof(*c));
     c->self = node->self;
     c->group = o->group;
-    c->cluster = node->cluster_hash;
     c->boot = node->boot;
     c->level = (enum tr_level)o->durability;
     if (status == TR_OK)
@@ -201,5 +221,6 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
         .batch_commands_max = o->batch_commands_max,
         .snapshot_bytes_max = o->snapshot_bytes_max,
     };
+    c->cluster = cluster_of(node, c, apply);
     return TR_OK;
 }

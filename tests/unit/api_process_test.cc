@@ -1,5 +1,6 @@
 /* How the library behaves in its process: signals, forks, options of other versions, log lines. */
 #include "cluster_fixture.h"
+#include "trireme/stat.h"
 
 #include <csignal>
 #include <dirent.h>
@@ -152,6 +153,47 @@ TEST(Options, OfAStateMachineWithoutItsSizeAreRefused)
     EXPECT_EQ(tr_group_open(node, &g, &group, error, sizeof(error)), 0) << error;
     tr_node_close(node);
     tr_fabric_destroy(fabric);
+}
+
+/* A counter of a node of the cluster. */
+static uint64_t counter_of(const Cluster &c, int node, const char *name)
+{
+    std::string segment = "test" + c.tag + "." + std::to_string(node + 1);
+    tr_stat *stat = nullptr;
+    struct tr_stat_row row;
+    uint64_t value = 0;
+    EXPECT_EQ(tr_stat_open(segment.c_str(), &stat, nullptr, 0), 0) << segment;
+    for (uint32_t i = 0; stat != nullptr && tr_stat_row(stat, i, &row) == 0; i++)
+        if (std::string(row.name) == name)
+            value += row.value;
+    tr_stat_close(stat);
+    return value;
+}
+
+/* Session tables of different sizes evict differently: the replicas would come apart. */
+TEST(Options, OfAGroupThatDifferBetweenNodesKeepThemApart)
+{
+    const Layout alike;
+    Layout other[5] = {alike, alike, alike, alike, alike};
+    other[0].sessions_max *= 2;
+    other[1].reply_cache_bytes *= 2;
+    other[2].reply_bytes_max = 1024;
+    other[3].batch /= 2;
+    other[4].lease_us = 1000;
+    Cluster c(alike);
+    ASSERT_TRUE(c.wait_leader());
+    for (const Layout &layout : other) {
+        uint64_t before = counter_of(c, 0, "dropped_cluster");
+        c.close(2);
+        c.layout = layout;
+        c.open(2);
+        ASSERT_TRUE(c.until([&] { return counter_of(c, 0, "dropped_cluster") != before; }));
+        EXPECT_EQ(c.status(2).role, TR_ROLE_RECOVERING);
+        c.close(2);
+        c.layout = alike;
+        c.open(2);
+        ASSERT_TRUE(c.agree()) << "with the same options it recovers";
+    }
 }
 
 /* Lines that came to the log callback, by level. */
