@@ -1,5 +1,5 @@
-/* Prints the options of a subcommand for the documents: option-reference COMMAND markdown|scdoc. Not
- * installed. */
+/* Prints the options of a subcommand for the documents: option-reference COMMAND markdown|scdoc.
+ * Not installed. */
 #include "apps/kv/config.h"
 #include "commands.h"
 

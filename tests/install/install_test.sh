@@ -29,6 +29,9 @@ for header in "$source"/include/trireme/*.h; do
     [ -f "$stage$(pkg-config --variable=prefix trireme | sed "s|^$stage||")/include/trireme/${header##*/}" ] ||
         fail "${header##*/} was not installed"
 done
+for page in trireme trireme-kv trireme-stat trireme-perf; do
+    [ -n "$(find "$stage" -path "*/man1/$page.1" -size +0)" ] || fail "no manual page $page(1)"
+done
 objdump -p "$libdir/libtrireme.so" | grep -q 'SONAME *libtrireme.so.0$' || fail "wrong soname"
 
 # What must be exported: each function of a public header, and nothing else.
