@@ -290,6 +290,8 @@ int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, siz
         return tr_fail(status, error, error_bytes, "%s (driver %s, %s)",
                        why[0] != '\0' ? why : tr_strerror(status), node->driver->name,
                        options.address);
+    if (why[0] != '\0')
+        tr_log(&node->logger, TR_LOG_WARN, "%s", why); /* it opened, with less than it wanted */
     l->driver = node->driver;
     l->driver->limits(l->port, &l->limits);
     return add_peers(node, l, error, error_bytes);
