@@ -17,15 +17,30 @@ struct tr_lin_ahead_counts {
     bool is_read;    /* this value, or one that begins with it, is read */
 };
 
+struct tr_lin_ahead_need {
+    int64_t number;
+    uint32_t op;
+};
+
 struct tr_lin_ahead {
     const struct tr_lin_part *part;
     struct tr_lin_ahead_counts *counts; /* by value */
     size_t capacity;
     uint32_t reads_left;
-    bool is_settable; /* only operations that set and compare: the counts are complete */
-    bool is_growing;  /* only appends and reads: a value that was left never comes back */
-    bool
-        is_blind; /* only reads, and writes that nothing but a read of their value can tell apart */
+    /* Only operations that set and compare: the counts are complete. */
+    bool is_settable;
+    /* Only appends and reads: a value that was left never comes back. */
+    bool is_growing;
+    /* Only reads, and writes that nothing but a read of their value can tell apart. */
+    bool is_blind;
+    /* Only reads, and additions of what is not negative: a number never falls. */
+    bool is_counting;
+    /* Counting: the operations that must find a number, by that number. */
+    struct tr_lin_ahead_need *floor;
+    uint32_t *floor_at; /* of each operation, its place there, or TR_LIN_NO_OP */
+    bool *is_lifted;    /* of each place there */
+    uint32_t floor_count;
+    uint32_t floor_first; /* the first that has not taken effect: no state may be above it */
 };
 
 /* Begins with no part. Owns: released by tr_lin_ahead_release. */

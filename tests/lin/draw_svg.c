@@ -123,8 +123,27 @@ static int compare_turns(const void *a, const void *b)
     return x->turn < y->turn ? -1 : x->turn > y->turn;
 }
 
-/* A point in each bar of the order where it may have taken effect, joined. */
-static void put_order(const struct picture *p)
+/* Where the operations of the order may have taken effect, in that order, or 0 for those not in it.
+ * Owns: the caller frees it. */
+static double *points_of(const struct picture *p, const struct tr_lin_item **items)
+{
+    const struct tr_lin_view *view = p->view;
+    double *points = tr_lin_make(view->item_count, sizeof(*points));
+    double x = 0;
+    for (uint32_t i = 0; i < view->item_count; i++) {
+        double begin = p->x[items[i]->first] + 3;
+        double end = p->x[items[i]->last] - 4;
+        if (items[i]->turn == 0)
+            continue;
+        x = x + 3 > begin ? x + 3 : begin;
+        x = x < end ? x : end;
+        points[i] = x;
+    }
+    return points;
+}
+
+/* The line that joins the points of the order, behind the bars; then the points, in them. */
+static void put_bars(const struct picture *p)
 {
     const struct tr_lin_view *view = p->view;
     const struct tr_lin_item **items =
@@ -132,24 +151,23 @@ static void put_order(const struct picture *p)
     for (uint32_t i = 0; i < view->item_count; i++)
         items[i] = &view->items[i];
     qsort(items, view->item_count, sizeof(*items), compare_turns);
-    double x = 0;
-    fputs(
-        "<path fill=\"none\" stroke=\"#1d4ed8\" stroke-opacity=\"0.45\" stroke-width=\"1.5\" d=\"",
-        p->out);
-    bool is_first = true;
+    double *points = points_of(p, items);
+    const char *move = "M";
+    fputs("<path fill=\"none\" stroke=\"#bfdbfe\" stroke-width=\"1.5\" d=\"M0 0", p->out);
     for (uint32_t i = 0; i < view->item_count; i++) {
-        const struct tr_lin_item *item = items[i];
-        double begin = p->x[item->first] + 3;
-        double end = p->x[item->last] - 4;
-        if (item->turn == 0)
-            continue;
-        x = x + 3 > begin ? x + 3 : begin;
-        x = x < end ? x : end;
-        fprintf(p->out, "%s%.1f %.1fV%.1f", is_first ? "M" : "L", x, y_of(item->row),
-                y_of(item->row) + BAR);
-        is_first = false;
+        if (points[i] > 0) {
+            fprintf(p->out, "%s%.1f %.1f", move, points[i], y_of(items[i]->row) + BAR / 2.0);
+            move = "L";
+        }
     }
     fputs("\"/>\n", p->out);
+    for (uint32_t i = 0; i < view->item_count; i++) {
+        put_bar(p, items[i]);
+        if (points[i] > 0)
+            fprintf(p->out, "<path stroke=\"#1d4ed8\" stroke-width=\"2\" d=\"M%.1f %.1fV%.1f\"/>\n",
+                    points[i], y_of(items[i]->row), y_of(items[i]->row) + BAR);
+    }
+    free(points);
     free(items);
 }
 
@@ -198,9 +216,7 @@ void tr_lin_draw_svg(FILE *out, const struct tr_lin_view *view)
             width, height, style);
     put_head(&p);
     put_rows(&p, width);
-    for (uint32_t i = 0; i < view->item_count; i++)
-        put_bar(&p, &view->items[i]);
-    put_order(&p);
+    put_bars(&p);
     fputs("</svg>\n", out);
     free(p.x);
 }

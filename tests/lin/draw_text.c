@@ -24,7 +24,7 @@ void tr_lin_draw_origin(const struct tr_lin_failure *failure, char words[TR_LIN_
     if (stuck->kind != TR_LIN_GET || part->model->form != TR_LIN_TEXTS ||
         stuck->result == part->model->start)
         return;
-    for (uint32_t i = 0; i < part->count; i++) {
+    for (uint32_t i = 0; i < part->count && part->ops[i].invoke <= stuck->end; i++) {
         const struct tr_lin_op *op = &part->ops[i];
         if (op->kind == TR_LIN_APPEND || op->kind == TR_LIN_INCR || op->kind == TR_LIN_DEL)
             return;
@@ -34,7 +34,7 @@ void tr_lin_draw_origin(const struct tr_lin_failure *failure, char words[TR_LIN_
     char value[TR_LIN_WORDS_BYTES];
     tr_lin_words_of_state(part->model, part->values, stuck->result, value);
     if (maker == NULL)
-        snprintf(words, TR_LIN_ORIGIN_BYTES, "Nobody ever wrote %s.", value);
+        snprintf(words, TR_LIN_ORIGIN_BYTES, "Nobody wrote %s before.", value);
     else if (maker->end == TR_LIN_NEVER)
         snprintf(words, TR_LIN_ORIGIN_BYTES,
                  "%s was last written by client %u, from %" PRId64 " on, outcome unknown.", value,
@@ -98,11 +98,11 @@ static void put_order(FILE *out, const struct tr_lin_view *view)
     free(items);
 }
 
-/* One operation in its row: [17-----], [XX---] for the one that cannot be explained, [??---> for
+/* One operation in its row: [17-----], [XX---] for the one that cannot be explained, [-----> for
  * one that is not in the order and did not end. */
 static void put_bar(char *row, const struct tr_lin_view *view, const struct tr_lin_item *item)
 {
-    char label[16] = "??";
+    char label[16] = "";
     uint32_t first = item->first * COLUMN;
     uint32_t last = item->last * COLUMN + COLUMN - 1;
     bool is_open = item->last == view->column_count - 1;
@@ -124,7 +124,8 @@ static void put_timeline(FILE *out, const struct tr_lin_view *view)
 {
     size_t width = (size_t)view->column_count * COLUMN;
     char *row = tr_lin_make(width + 1, 1);
-    fputs("One row a client, time to the right; XX cannot be explained, ?? is not in the order:\n",
+    fputs("One row a client, time to the right; XX cannot be explained, what has no number is "
+          "not\nin the order:\n",
           out);
     for (uint32_t i = 0; i < view->row_count; i++) {
         memset(row, ' ', width);

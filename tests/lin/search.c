@@ -220,9 +220,10 @@ static bool advance(struct search *s, struct place *place, uint32_t op)
 {
     uint64_t next;
     bool is_open = s->part->open_index[op] != TR_LIN_NO_OP;
-    if (!step(s, op, place->state, &next) || (is_open && next == place->state) ||
-        is_detour(s, place, op, next))
+    if (!step(s, op, place->state, &next) || is_detour(s, place, op, next))
         return false;
+    if (is_open && (next == place->state || tr_lin_ahead_is_hidden(s->ahead, op)))
+        return false; /* it need not take effect */
     uint32_t order_count = s->order_count;
     if (!is_open)
         hide(s, op);

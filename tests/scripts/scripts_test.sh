@@ -30,6 +30,7 @@ expect 2 "no stage 'nonsense'" scripts/test --stage nonsense
 expect 2 'needs a value' scripts/test --stage
 expect 2 'need a number' scripts/test --jobs many
 expect 2 'need a number' scripts/test --patience 0
+expect 2 "no folder 'nonsense'" scripts/test --histories nonsense
 expect 2 'usage: ' scripts/install-packages
 
 # Neither root nor sudo: the list, and no attempt.
