@@ -4,18 +4,21 @@
 //
 // Checked all the time: every replica applies the same commands in the same order, none twice; a
 // command that was acknowledged is there, with the reply that it got; a read sees everything that
-// was acknowledged before it began. Then the faults stop, and within a bounded virtual time every
-// replica must have applied everything that was acknowledged, and new commands must go through.
+// was acknowledged before it began. What the clients were answered is linearizable. Then the faults
+// stop, and within a bounded virtual time every replica must have applied everything that was
+// acknowledged, and new commands must go through.
 
 #include "base/prng.h"
 #include "dataplane/node.h"
 #include "drivers/sim/sim.h"
+#include "tests/sim/recorded.h"
 #include "trireme/trireme.h"
 
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <gtest/gtest.h>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -103,8 +106,10 @@ struct Member {
     uint64_t next = 0;
     struct Read {
         uint64_t floor;
+        size_t recorded;
     };
     std::deque<Read> reads;
+    std::map<uint64_t, size_t> recorded; // of the commands under way
 
     bool up() const
     {
@@ -129,6 +134,7 @@ struct Cluster {
     tr_sim_world *world = nullptr;
     uint64_t now_ns = 1000000;
     Journal journal;
+    Recorded recorded;
     uint64_t acked = 0; // highest place that any client was told
     uint64_t completed = 0, unknown = 0, reads = 0, crashes = 0;
     bool one_sided;
@@ -247,6 +253,7 @@ void Member::boot()
     machine = Machine();
     machine.journal = &cluster->journal;
     reads.clear();
+    recorded.clear(); // nobody will tell what became of them
 
     tr_node_options options = TR_NODE_OPTIONS_INIT;
     options.node = id;
@@ -300,14 +307,19 @@ void Member::load(bool calm)
 {
     if (!up() || tr_session_pending(session) >= kFlightMax || cluster->below(calm ? 40 : 4) != 0)
         return;
+    uint32_t client = static_cast<uint32_t>(id) << 16 | lives;
     if (cluster->below(4) == 0) {
-        if (tr_read(session, "", 0, nullptr) == 0)
-            reads.push_back({cluster->acked});
+        if (tr_read(session, "", 0, nullptr) == 0) {
+            size_t at = cluster->recorded.begin(client, TR_LIN_GET, cluster->now_ns);
+            reads.push_back({cluster->acked, at});
+        }
         return;
     }
     uint64_t number = static_cast<uint64_t>(id) << 48 | static_cast<uint64_t>(lives) << 32 | ++next;
     if (tr_submit(session, &number, sizeof(number), reinterpret_cast<void *>(number)) != 0)
         next--;
+    else
+        recorded[number] = cluster->recorded.begin(client, TR_LIN_INCR, cluster->now_ns);
 }
 
 void Member::collect()
@@ -327,6 +339,7 @@ void Member::collect()
         if (done[i].sequence == 0) {
             ASSERT_FALSE(reads.empty());
             ASSERT_GE(place, reads.front().floor) << "stale read at node " << id;
+            cluster->recorded.end(reads.front().recorded, place, cluster->now_ns);
             reads.pop_front();
             cluster->reads++;
             continue;
@@ -334,6 +347,9 @@ void Member::collect()
         ASSERT_GE(place, 1u);
         ASSERT_LE(place, cluster->journal.commands.size());
         ASSERT_EQ(cluster->journal.commands[place - 1], reinterpret_cast<uint64_t>(done[i].user));
+        uint64_t number = reinterpret_cast<uint64_t>(done[i].user);
+        cluster->recorded.end(recorded.at(number), place, cluster->now_ns);
+        recorded.erase(number);
         cluster->acked = std::max(cluster->acked, place);
         cluster->completed++;
     }
@@ -371,6 +387,9 @@ TEST_P(SimCluster, AgreesUnderFaultsAndComesBackWhenTheyStop)
     }
     EXPECT_GT(c.acked, acked) << "seed " << c.seed << ": nothing goes through any more";
     EXPECT_GT(c.completed, 100u) << "seed " << c.seed;
+    EXPECT_EQ(c.recorded.complaint(), "") << "seed " << c.seed;
+    ASSERT_TRUE(c.recorded.falsify());
+    EXPECT_NE(c.recorded.complaint(), "") << "a stale read was not noticed";
     const tr_sim_counters *n = tr_sim_world_counters(c.world);
     printf("seed %llu: %zu nodes, %s, %llu commands, %llu reads, %llu crashes, %llu datagrams "
            "(%llu lost), %llu writes (%llu torn)\n",
