@@ -167,7 +167,7 @@ def check_canaries(options, folder, lines):
         "counter": lambda text: str(int(text) - 1),
         "text": lambda text: text[: text.rindex("<")] or "nil",
         "register": lambda text: '"never"',
-        "mixed": lambda text: text + "0",
+        "mixed": lambda text: '"never"',
     }
     for sort, change in changes.items():
         status, said = judge(options, folder, "canary-" + sort, with_last_read_changed(lines, sort, change))
