@@ -174,13 +174,14 @@ static int check(const struct tr_node *node, const struct tr_group_options *o, c
 /* The number of the cluster, for one group: mixed with all that its replicas must have alike. The
  * session tables come apart, and replicas with them, where the sizes differ; quorums may miss each
  * other, a lease may be broken, where the rest does. Such nodes refuse each other as those of
- * another cluster do. */
-static uint64_t cluster_of(const struct tr_node *node, const struct tr_replica_config *c,
-                           const struct tr_apply_options *a)
+ * another cluster do. reply_bytes_max counts where it was given: its default follows
+ * message_bytes_max, which may be raised by restarting one node after the other. */
+static uint64_t cluster_of(const struct tr_node *node, const struct tr_group_options *o,
+                           const struct tr_replica_config *c)
 {
     const uint64_t alike[] = {
-        a->sessions_max,       a->reply_cache_bytes, a->reply_bytes_max,
-        a->batch_commands_max, c->voter_count,       c->quorum_p1,
+        o->sessions_max,       o->reply_cache_bytes, o->reply_bytes_max,
+        o->batch_commands_max, c->voter_count,       c->quorum_p1,
         c->quorum_p2,          c->lease_ns,          (uint64_t)c->level,
     };
     uint64_t hash = node->cluster_hash;
@@ -221,6 +222,6 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
         .batch_commands_max = o->batch_commands_max,
         .snapshot_bytes_max = o->snapshot_bytes_max,
     };
-    c->cluster = cluster_of(node, c, apply);
+    c->cluster = cluster_of(node, o, c);
     return TR_OK;
 }
