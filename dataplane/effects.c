@@ -141,11 +141,12 @@ void tr_effect_carry_out(struct tr_group *g, const struct tr_effect *e)
     tr_unreachable();
 }
 
-/* With something held back, or a barrier in the way: everything but PERSIST queues up. */
+/* With something held back, or a barrier in the way: everything queues up, but PERSIST and the
+ * answer to whoever proposes in this very step. */
 static tr_noinline void carry_out_or_hold(struct tr_group *g, const struct tr_effect *e)
 {
     if (e->type == TR_EFFECT_PERSIST || e->type == TR_EFFECT_BARRIER ||
-        !tr_hold_is_waiting(&g->hold))
+        e->type == TR_EFFECT_REJECT || !tr_hold_is_waiting(&g->hold))
         tr_effect_carry_out(g, e);
     else
         tr_hold_push(&g->hold, e);
@@ -177,5 +178,7 @@ uint32_t tr_effects_durable(struct tr_group *g)
         tr_effect_carry_out(g, e);
         tr_hold_pop(&g->hold);
     }
+    if (tr_hold_is_crowded(&g->hold))
+        g->submit_ns = g->now_ns + 1; /* nothing is proposed in this turn: the disk is behind */
     return work;
 }

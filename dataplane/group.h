@@ -122,7 +122,7 @@ struct tr_run_plan {
 /* Counters of a group; in the segment. */
 struct tr_group_stats {
     uint64_t *role, *leader, *ballot_round, *slot_commit, *slot_apply, *slot_snapshot, *slot_first;
-    uint64_t *send_dropped, *session_resubmits, *messages_held;
+    uint64_t *send_dropped, *session_resubmits, *messages_held, *held_dropped;
     uint64_t *core[44]; /* struct tr_replica_counts, field by field */
 };
 

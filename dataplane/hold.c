@@ -20,7 +20,7 @@ void tr_hold_init(struct tr_hold *h, void *memory)
 
 bool tr_hold_is_crowded(const struct tr_hold *h)
 {
-    return h->tail - h->head > TR_HOLD_EFFECTS / 2 ||
+    return h->tail - h->head >= TR_HOLD_EFFECTS / 2 ||
            h->bytes_tail - h->bytes_head > TR_HOLD_BYTES / 2;
 }
 
@@ -29,8 +29,8 @@ static struct tr_held *held_at(const struct tr_hold *h, uint64_t index)
     return &h->held[index & (TR_HOLD_EFFECTS - 1)];
 }
 
-/* A new held effect at the end of the queue. Events stop when it is half full, and one step's
- * effects fit the other half. */
+/* A new held effect at the end of the queue. Messages and proposals stop when it is half full, and
+ * what comes without them fits the other half (hold.h). */
 static struct tr_held *append(struct tr_hold *h)
 {
     tr_assert(h->tail - h->head < TR_HOLD_EFFECTS);
@@ -44,7 +44,9 @@ void tr_hold_barrier(struct tr_hold *h)
 {
     if (h->durable >= h->persist_last && !tr_hold_is_waiting(h))
         return;
-    struct tr_held *held = append(h);
+    struct tr_held *last = held_at(h, h->tail - 1);
+    bool again = tr_hold_is_waiting(h) && last->effect.type == TR_EFFECT_BARRIER;
+    struct tr_held *held = again ? last : append(h);
     held->effect.type = TR_EFFECT_BARRIER;
     held->persisted = h->persist_last;
 }
@@ -71,6 +73,8 @@ static const void *copy(struct tr_hold *h, const void *data, uint32_t bytes, uin
 /* Copies what a SEND points to. Returns false when there is no room. */
 static bool copy_send(struct tr_hold *h, struct tr_effect *e)
 {
+    if (h->tail - h->head >= TR_HOLD_EFFECTS / 2)
+        return false;
     for (uint32_t i = 0; i < e->piece_count; i++) {
         struct tr_piece *piece = &e->u.send.piece[i];
         piece->data = copy(h, piece->data, piece->bytes, SPARE_BYTES);
@@ -80,10 +84,51 @@ static bool copy_send(struct tr_hold *h, struct tr_effect *e)
     return true;
 }
 
+/* Effects that are looked at for one to join: all that timers repeat lies in fewer. */
+#define JOIN_REACH 64u
+
+/* The effect behind the last barrier that this one can be one with; NULL: none. What lies behind
+ * the same barrier is carried out at the same moment. */
+static struct tr_effect *alike(const struct tr_hold *h, const struct tr_effect *e)
+{
+    uint64_t end = h->tail - h->head > JOIN_REACH ? h->tail - JOIN_REACH : h->head;
+    if (e->type != TR_EFFECT_COMMIT && e->type != TR_EFFECT_READ_READY &&
+        e->type != TR_EFFECT_REPLICATE)
+        return NULL;
+    for (uint64_t i = h->tail; i > end; i--) {
+        struct tr_effect *held = &held_at(h, i - 1)->effect;
+        if (held->type == e->type && held->peers == e->peers)
+            return held;
+        if (held->type == TR_EFFECT_BARRIER)
+            return NULL;
+    }
+    return NULL;
+}
+
+/* Makes an effect one with an earlier one. Returns false when there is none like it. */
+static bool join(struct tr_hold *h, const struct tr_effect *e)
+{
+    struct tr_effect *held = alike(h, e);
+    if (held == NULL)
+        return false;
+    if (e->type == TR_EFFECT_COMMIT) {
+        held->u.commit.slot = tr_max_u64(held->u.commit.slot, e->u.commit.slot);
+    } else if (e->type == TR_EFFECT_READ_READY) {
+        held->u.read_ready = e->u.read_ready; /* all reads before it, too */
+    } else {
+        uint64_t first = held->u.replicate.slot_first, last = held->u.replicate.slot_last;
+        held->u.replicate.slot_first = tr_min_u64(first, e->u.replicate.slot_first);
+        held->u.replicate.slot_last = tr_max_u64(last, e->u.replicate.slot_last);
+    }
+    return true;
+}
+
 void tr_hold_push(struct tr_hold *h, const struct tr_effect *e)
 {
     uint64_t begin = h->bytes_tail;
     struct tr_effect kept = *e;
+    if (join(h, e))
+        return;
     if (e->type == TR_EFFECT_SEND && !copy_send(h, &kept)) {
         h->bytes_tail = begin;
         h->dropped++;

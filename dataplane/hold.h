@@ -2,8 +2,14 @@
  * Effects held back by a BARRIER until what was persisted before it is durable.
  *
  * A queue of deep copies: headers and pieces lie in memory of the queue's own, since what they
- * point to changes with the next step. PERSIST alone passes a barrier: nothing observable depends
- * on it, and entries of later steps can so share one write (group commit).
+ * point to changes with the next step. PERSIST passes a barrier: nothing observable depends on it,
+ * and entries of later steps can so share one write (group commit). So does REJECT, the answer to
+ * the caller of its own step.
+ *
+ * A disk may stall for seconds while timers go on: what they repeat takes no more room then. A SEND
+ * leaves half of the queue free, or is dropped; a COMMIT, a READ_READY or a REPLICATE becomes one
+ * with its like behind the same barrier. What is left comes with messages and proposals, of which a
+ * crowded queue takes none.
  */
 #ifndef TR_DATAPLANE_HOLD_H
 #define TR_DATAPLANE_HOLD_H
