@@ -304,6 +304,7 @@ static void install_failed(struct tr_replica *r, bool lost)
     uint64_t slot = r->pull_slot;
     r->pull_slot = r->pull_offset = r->pull_asked = 0;
     r->install_failures++;
+    r->count.snapshots_damaged += !lost;
     if (!lost && r->install_failures < INSTALL_FAILURES_MAX) {
         r->fetch_last = r->fetch_last != 0 ? r->fetch_last : r->slot_commit + 1;
         tr_timer_set(r, TR_TIMER_FETCH, r->now_ns + r->config.election_timeout_ns);
@@ -388,6 +389,7 @@ void tr_learner_pull_timeout(struct tr_replica *r)
     }
     if (r->pull_asked == r->pull_offset && r->pull_silent) {
         r->pulling = r->pull_silent = false; /* nothing came twice: ask anew who has what */
+        r->pull_slot = r->pull_offset = r->pull_asked = 0; /* it may have another snapshot by now */
         tr_timer_set(r, TR_TIMER_FETCH, r->now_ns);
         return;
     }
@@ -424,7 +426,8 @@ void tr_recv_snapshot_pull(struct tr_replica *r, uint8_t from, const struct tr_m
 static bool chunk_fits(struct tr_replica *r, const struct tr_message *m,
                        const struct tr_snapshot_chunk *c)
 {
-    bool sane = c->total_bytes != 0 && m->tail_bytes != 0 && c->offset < c->total_bytes &&
+    bool sane = c->total_bytes != 0 && m->tail_bytes != 0 &&
+                m->tail_bytes <= TR_SNAPSHOT_CHUNK_BYTES && c->offset < c->total_bytes &&
                 m->tail_bytes <= c->total_bytes - c->offset;
     if (!sane || c->slot <= r->slot_commit) {
         return false;

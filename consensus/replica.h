@@ -148,7 +148,7 @@ struct tr_replica_counts {
     uint64_t accepts_sent, accepts_received, acks_received, retransmits, nacks;
     uint64_t forwards_sent, forwards_received, forwards_dropped, resubmits;
     uint64_t dropped_malformed, dropped_stale, dropped_cluster, dropped_incarnation, dropped_full;
-    uint64_t fetches_sent, learns_received, snapshots_made, snapshots_installed,
+    uint64_t fetches_sent, learns_received, snapshots_made, snapshots_installed, snapshots_damaged,
         snapshot_chunks_sent, snapshot_chunks_received;
     uint64_t written, written_refused, written_broken, entries_seen, fences, fences_superseded;
     uint64_t reads, read_rounds, lease_reads, recoveries, log_wraps, quorums_void;

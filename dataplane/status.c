@@ -178,6 +178,7 @@ static const struct core_count core_counts[] = {
     CORE(learns_received, "answers with chosen values"),
     CORE(snapshots_made, "snapshots made"),
     CORE(snapshots_installed, "snapshots restored"),
+    CORE(snapshots_damaged, "snapshots that came damaged and were pulled again"),
     CORE(snapshot_chunks_sent, "snapshot chunks sent"),
     CORE(snapshot_chunks_received, "snapshot chunks received"),
     CORE(written, "one-sided completions that counted"),
