@@ -435,6 +435,12 @@ const struct tr_record *tr_replica_entry(const struct tr_replica *r, uint64_t sl
     return tr_log_record(&r->log, s);
 }
 
+const struct tr_record *tr_replica_held(const struct tr_replica *r, uint64_t slot)
+{
+    const struct tr_slot *s = tr_log_at(&r->log, slot);
+    return s != NULL ? tr_log_record(&r->log, s) : NULL;
+}
+
 uint32_t tr_replica_entries_admitted(const struct tr_replica *r)
 {
     return r->entries_admitted;

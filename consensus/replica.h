@@ -77,6 +77,10 @@ bool tr_replica_can_propose(struct tr_replica *r, uint32_t bytes);
  * valid until the next step. */
 const struct tr_record *tr_replica_entry(const struct tr_replica *r, uint64_t slot);
 
+/** The record that is held for a slot, chosen or not, for PERSIST; NULL when there is none. Valid
+ * until the next step. */
+const struct tr_record *tr_replica_held(const struct tr_replica *r, uint64_t slot);
+
 /**
  * Encodes the next Accept message for these slots: as many as fit message_bytes_max/aim and lie in
  * few pieces. Returns the last slot in it, or slot_first - 1 when the slots are no longer this

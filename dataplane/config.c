@@ -141,9 +141,10 @@ static int check(const struct tr_node *node, const struct tr_group_options *o, c
     if (m->apply == NULL || m->read == NULL || m->snapshot == NULL || m->restore == NULL)
         return tr_fail(TR_EINVAL, error, error_bytes,
                        "the state machine needs apply, read, snapshot and restore");
-    if (o->durability != TR_DURABILITY_MEMORY)
-        return tr_fail(TR_ENOTSUP, error, error_bytes,
-                       "only durability memory is there in this version");
+    if ((uint32_t)o->durability > TR_DURABILITY_DISK)
+        return tr_fail(TR_EINVAL, error, error_bytes,
+                       "durability is %u; it can be memory, async or disk",
+                       (unsigned)o->durability);
     if (o->lcore >= node->lcore_count || o->apply_lcore >= (int32_t)node->lcore_count ||
         o->apply_lcore < -1)
         return tr_fail(

@@ -5,7 +5,7 @@
  * core of its own (apply.h). Files: group.c (life, status, the turn), effects.c (effects in order),
  * hold.c (barriers), replicate.c (REPLICATE by messages), ring_write.c (REPLICATE by one-sided
  * writes), fence.c (this side's rings), submit.c (sessions into batches), images.c (snapshots on
- * their way).
+ * their way). The WAL is a module of its own (wal.h).
  */
 #ifndef TR_DATAPLANE_GROUP_H
 #define TR_DATAPLANE_GROUP_H
@@ -17,6 +17,7 @@
 #include "dataplane/hold.h"
 #include "dataplane/lcore.h"
 #include "dataplane/session.h"
+#include "dataplane/wal.h"
 
 #include <pthread.h>
 
@@ -122,7 +123,7 @@ struct tr_run_plan {
 /* Counters of a group; in the segment. */
 struct tr_group_stats {
     uint64_t *role, *leader, *ballot_round, *slot_commit, *slot_apply, *slot_snapshot, *slot_first;
-    uint64_t *send_dropped, *session_resubmits, *messages_held, *held_dropped;
+    uint64_t *send_dropped, *session_resubmits, *messages_held, *held_dropped, *storage_failed;
     uint64_t *core[44]; /* struct tr_replica_counts, field by field */
 };
 
@@ -167,6 +168,7 @@ struct tr_group {
     struct tr_inlet inlet;
     struct tr_hold hold;
     /* Where PERSIST goes; levels with a disk only. */
+    struct tr_wal *wal;
     void (*persist)(void *context, const struct tr_effect *e);
     uint64_t (*durable)(void *context);
     void *persist_context;

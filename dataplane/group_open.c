@@ -21,7 +21,8 @@
 
 /* Parts of a group's memory, in their order. */
 struct layout {
-    uint64_t group, replica, apply, apply_untouched, staging, inlet, flights, roster, by_index;
+    uint64_t group, replica, apply, apply_untouched, staging, inlet, flights, roster, by_index,
+        hold;
     uint32_t flight_count; /* of each outlet; power of two */
 };
 
@@ -35,7 +36,7 @@ static uint32_t power_from(uint32_t value)
 
 static struct layout lay_out(const struct tr_replica_config *config, uint64_t replica_bytes,
                              const struct tr_apply_options *apply, const struct tr_lcore *lcore,
-                             bool one_sided)
+                             bool one_sided, bool stored)
 {
     struct tr_apply_memory m = tr_apply_memory_bytes(apply);
     struct layout l = {
@@ -47,6 +48,8 @@ static struct layout lay_out(const struct tr_replica_config *config, uint64_t re
         .roster = apply->sessions_max * sizeof(struct tr_roster_member),
         .by_index = apply->sessions_max * sizeof(struct tr_session *),
     };
+    if (stored)
+        l.hold = tr_align_up_u64(tr_hold_memory_bytes() + sizeof(struct tr_wal), 4096);
     if (one_sided) {
         l.inlet = tr_align_up_u64(TR_DRAIN_BYTES + tr_record_bytes(config->entry_bytes_max), 4096);
         l.flight_count = power_from(lcore->limits.writes_max);
@@ -58,7 +61,7 @@ static struct layout lay_out(const struct tr_replica_config *config, uint64_t re
 static uint64_t total_of(const struct layout *l)
 {
     return l->group + l->replica + l->apply + l->staging + l->inlet + l->flights + l->roster +
-           l->by_index + 16 * UINT64_C(4096);
+           l->by_index + l->hold + 16 * UINT64_C(4096);
 }
 
 /* ---- opening */
@@ -71,6 +74,7 @@ struct opening {
     struct tr_apply_options apply;
     struct tr_lcore *lcore;
     struct layout layout;
+    const struct tr_wal_options *wal; /* NULL: level memory */
     bool one_sided;
     char *error;
     size_t error_bytes;
@@ -158,6 +162,37 @@ static int init_sessions(struct opening *o, struct tr_group *g)
     return TR_OK;
 }
 
+static void *allocate_for_storage(void *context, size_t bytes, size_t align)
+{
+    return tr_arena_take((struct tr_arena *)context, bytes, tr_max_u64(align, 1));
+}
+
+/* The storage, and the queue of what waits for it. */
+static int init_wal(struct opening *o, struct tr_group *g)
+{
+    char why[200] = "";
+    if (o->wal == NULL)
+        return TR_OK;
+    struct tr_wal_options options = *o->wal;
+    options.memory =
+        (struct tr_memory){.context = &o->node->arena, .allocate = allocate_for_storage};
+    uint8_t *memory = (uint8_t *)take(o, o->layout.hold);
+    if (memory == NULL)
+        return TR_ENOMEM;
+    struct tr_wal *w = (struct tr_wal *)(void *)(memory + tr_hold_memory_bytes());
+    int status = tr_wal_open(w, &options, &g->config, o->apply.snapshot_bytes_max, g->logger, why,
+                             sizeof(why));
+    if (status != TR_OK)
+        return tr_fail(status, o->error, o->error_bytes, "group %u: its storage: %s", g->number,
+                       why[0] != '\0' ? why : tr_strerror(status));
+    tr_hold_init(&g->hold, memory);
+    g->wal = w;
+    g->persist = tr_wal_persist;
+    g->durable = tr_wal_durable;
+    g->persist_context = w;
+    return TR_OK;
+}
+
 static void init_fields(struct opening *o, struct tr_group *g)
 {
     const struct tr_group_options *options = &o->options;
@@ -201,12 +236,16 @@ static int build(struct opening *o, struct tr_group **out)
         status = init_outlets(o, g);
     if (status == TR_OK)
         status = init_inlet(o, g);
+    if (status == TR_OK)
+        status = init_wal(o, g);
     if (status != TR_OK)
         return status;
     g->leases = o->config.lease_ns != 0;
     g->now_ns = tr_clock_now_ns(&o->lcore->clock);
     g->replica = tr_replica_init(replica, &o->config, g->now_ns);
     g->deadline_ns = tr_replica_deadline_ns(g->replica);
+    if (g->wal != NULL)
+        tr_wal_bind(g->wal, g->replica);
     *out = g;
     return TR_OK;
 }
@@ -245,8 +284,10 @@ static int prepare(struct opening *o)
             o->lcore->limits.message_bytes_max, o->config.message_bytes_max);
     o->one_sided = (node->driver->capabilities & TR_DRIVER_ONE_SIDED) != 0 &&
                    (o->options.one_sided == NULL || strcmp(o->options.one_sided, "off") != 0) &&
-                   o->config.voter_count > 1;
-    o->layout = lay_out(&o->config, replica_bytes, &o->apply, o->lcore, o->one_sided);
+                   o->config.voter_count > 1 &&
+                   o->config.level != TR_LEVEL_DISK; /* a write that completed is on no disk yet */
+    o->layout =
+        lay_out(&o->config, replica_bytes, &o->apply, o->lcore, o->one_sided, o->wal != NULL);
     return TR_OK;
 }
 
@@ -263,37 +304,59 @@ static void announce(const struct opening *o)
            (double)(total_of(&o->layout) + o->layout.apply_untouched) / (1 << 20));
 }
 
+/* Opens a group, on a storage or without. */
+static int open_group(struct opening *o, const struct tr_group_options *options,
+                      struct tr_group **out)
+{
+    struct tr_node *node = o->node;
+    struct tr_group_options defaults = TR_GROUP_OPTIONS_INIT;
+    struct tr_group *g;
+    o->options = defaults;
+    int status = tr_config_copy(&o->options, sizeof(o->options), options, options->struct_bytes);
+    if (status != TR_OK)
+        return tr_fail(status, o->error, o->error_bytes,
+                       "struct_bytes is %zu; use TR_GROUP_OPTIONS_INIT", options->struct_bytes);
+    if (o->wal == NULL && o->options.durability != TR_DURABILITY_MEMORY &&
+        (uint32_t)o->options.durability <= TR_DURABILITY_DISK)
+        return tr_fail(
+            TR_ENOTSUP, o->error, o->error_bytes,
+            "durability async and disk need the write-ahead log, which this version does "
+            "not have yet; use memory");
+    status = prepare(o);
+    if (status != TR_OK)
+        return status;
+    status = build(o, &g);
+    if (status != TR_OK)
+        return status == TR_ENOMEM
+                   ? tr_fail(status, o->error, o->error_bytes,
+                             "group %u needs %lu MiB of memory, which cannot be had (arena_bytes, "
+                             "or the machine's limit)",
+                             o->options.group, (unsigned long)(total_of(&o->layout) >> 20))
+                   : status;
+    tr_group_add_counters(g, &node->counters);
+    tr_group_mirror(g);
+    tr_lcore_add_group(o->lcore, g);
+    if (o->apply.pipelined)
+        g->apply_lcore->applies[g->apply_lcore->apply_count++] = g->apply;
+    node->group[node->group_count++] = g;
+    announce(o);
+    *out = g;
+    return TR_OK;
+}
+
 int tr_group_open(struct tr_node *node, const struct tr_group_options *options,
                   struct tr_group **out, char *error, size_t error_bytes)
 {
     struct opening o = {.node = node, .error = error, .error_bytes = error_bytes};
-    struct tr_group_options defaults = TR_GROUP_OPTIONS_INIT;
-    struct tr_group *g;
-    o.options = defaults;
-    int status = tr_config_copy(&o.options, sizeof(o.options), options, options->struct_bytes);
-    if (status != TR_OK)
-        return tr_fail(status, error, error_bytes, "struct_bytes is %zu; use TR_GROUP_OPTIONS_INIT",
-                       options->struct_bytes);
-    status = prepare(&o);
-    if (status != TR_OK)
-        return status;
-    status = build(&o, &g);
-    if (status != TR_OK)
-        return status == TR_ENOMEM
-                   ? tr_fail(status, error, error_bytes,
-                             "group %u needs %lu MiB of memory, which cannot be had (arena_bytes, "
-                             "or the machine's limit)",
-                             o.options.group, (unsigned long)(total_of(&o.layout) >> 20))
-                   : status;
-    tr_group_add_counters(g, &node->counters);
-    tr_group_mirror(g);
-    tr_lcore_add_group(o.lcore, g);
-    if (o.apply.pipelined)
-        g->apply_lcore->applies[g->apply_lcore->apply_count++] = g->apply;
-    node->group[node->group_count++] = g;
-    announce(&o);
-    *out = g;
-    return TR_OK;
+    return open_group(&o, options, out);
+}
+
+int tr_group_open_stored(struct tr_node *node, const struct tr_group_options *options,
+                         const struct tr_wal_options *wal, struct tr_group **out, char *error,
+                         size_t error_bytes)
+{
+    struct opening o = {.node = node, .wal = wal, .error = error, .error_bytes = error_bytes};
+    return open_group(&o, options, out);
 }
 
 /* ---- sessions */
@@ -416,6 +479,8 @@ void tr_session_close(struct tr_session *s)
 
 void tr_group_close(struct tr_group *g)
 {
+    if (g->wal != NULL)
+        tr_wal_close(g->wal);
     for (uint32_t i = 0; i < g->local_max; i++) {
         struct tr_session *s = g->by_index[i];
         if (s == NULL)

@@ -111,6 +111,9 @@ uint32_t tr_image_results(struct tr_group *g)
     while (tr_ring_spsc_dequeue(g->apply->results, &result, 1) != 0) {
         struct tr_event event = {.type = TR_EVENT_SNAPSHOT_DONE};
         take_role(g, &result);
+        if (g->wal != NULL && result.status == TR_OK)
+            tr_wal_snapshot(g->wal, result.slot, g->apply->image[result.image].data, result.bytes,
+                            result.crc);
         event.u.snapshot_done.slot = result.slot;
         event.u.snapshot_done.bytes = result.bytes;
         event.u.snapshot_done.crc = result.crc;

@@ -70,6 +70,12 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
  * defaults. Returns TR_OK or TR_EINVAL (struct_bytes is none of ours). */
 int tr_config_copy(void *into, size_t into_bytes, const void *from, size_t from_bytes);
 
+/* As tr_group_open, on a storage: the way to the levels async and disk, which the public API does
+ * not have yet. wal.memory is the node's. */
+int tr_group_open_stored(struct tr_node *node, const struct tr_group_options *options,
+                         const struct tr_wal_options *wal, struct tr_group **out, char *error,
+                         size_t error_bytes);
+
 /* Makes a node just opened, without groups, follow a simulated world's time. Thread: setup. */
 void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns);
 

@@ -219,6 +219,7 @@ void tr_group_add_counters(struct tr_group *g, struct tr_counters *c)
     COUNTER(session_resubmits, "times that commands of this node's sessions were proposed again");
     COUNTER(messages_held, "messages dropped because the disk is behind");
     COUNTER(held_dropped, "own messages lost because too many wait for the disk");
+    GAUGE(storage_failed, "1: a flush of the disk failed, nothing is durable any more");
     struct tr_apply_stats *a = &g->apply->stats;
 #define APPLY(field, help) \
     a->field = tr_counters_add(c, TR_STAT_COUNTER, scope, "apply_" #field, help)
@@ -250,6 +251,8 @@ void tr_group_publish(struct tr_group *g)
     tr_store_relaxed(g->stats.slot_snapshot, s.slot_snapshot);
     tr_store_relaxed(g->stats.slot_first, s.slot_first);
     tr_store_relaxed(g->stats.held_dropped, g->hold.dropped);
+    if (g->wal != NULL)
+        tr_store_relaxed(g->stats.storage_failed, g->wal->stats.failed);
     for (size_t i = 0; i < TR_ARRAY_COUNT(core_counts); i++)
         tr_store_relaxed(
             g->stats.core[i],

@@ -194,6 +194,12 @@ static void put_entry(struct tr_storage_medium *m, const struct tr_storage_entry
     seal(record, last ? sequence : 0, last);
 }
 
+static void put_nothing(struct tr_storage_medium *m, uint64_t sequence)
+{
+    uint8_t *to = put(m, TR_MEM_NOTHING, 0, 0);
+    seal((struct tr_mem_record *)(void *)to - 1, sequence, true);
+}
+
 static int mem_append(struct tr_storage *s, uint64_t sequence, const struct tr_storage_entry *entry,
                       uint32_t count)
 {
@@ -208,10 +214,14 @@ static int mem_append(struct tr_storage *s, uint64_t sequence, const struct tr_s
         bytes += each;
         end = place(m, end, tr_mem_record_bytes(each)) + tr_mem_record_bytes(each);
     }
+    if (count == 0)
+        end = place(m, end, tr_mem_record_bytes(0)) + tr_mem_record_bytes(0);
     if (!has_room(m, end)) {
         s->stats.refused++;
         return TR_AGAIN;
     }
+    if (count == 0)
+        put_nothing(m, sequence);
     for (uint32_t i = 0; i < count; i++)
         put_entry(m, &entry[i], sequence, i + 1 == count);
     took(s, sequence, bytes);

@@ -6,7 +6,12 @@
 
 TR_BEGIN_C
 
-enum tr_mem_kind { TR_MEM_PAD = 1, TR_MEM_ENTRY = 2, TR_MEM_METADATA = 3 };
+enum tr_mem_kind {
+    TR_MEM_PAD = 1, /* to the end of the lap */
+    TR_MEM_ENTRY = 2,
+    TR_MEM_METADATA = 3,
+    TR_MEM_NOTHING = 4, /* a sequence alone */
+};
 
 /* Header of what lies in the log; the bytes follow, padded to 8. */
 struct tr_mem_record {

@@ -135,8 +135,9 @@ struct tr_storage_driver {
     void (*limits)(const struct tr_storage *s, struct tr_storage_limits *out);
 
     /* Appends entries, all or none, in order. A slot may be appended again: the newest counts.
-     * sequence: rises with every write, or 0: more of the same write follows. The segments may be
-     * reused on return. Returns TR_OK, TR_AGAIN (no room: truncate), TR_ETOOBIG, TR_EIO. */
+     * sequence: rises with every write, or 0: more of the same write follows. count 0: nothing but
+     * the sequence, durable when all before it is. The segments may be reused on return. Returns
+     * TR_OK, TR_AGAIN (no room: truncate), TR_ETOOBIG, TR_EIO. */
     int (*append)(struct tr_storage *s, uint64_t sequence, const struct tr_storage_entry *entry,
                   uint32_t count);
     /* Replaces the metadata, in the order of the appends. Returns TR_OK, TR_AGAIN, TR_ETOOBIG,

@@ -113,6 +113,10 @@ struct Layout {
     uint32_t reply_bytes_max = 0;
     tr_log_fn log = nullptr;
     void *log_context = nullptr;
+    tr_durability durability = TR_DURABILITY_MEMORY;
+    /* Opens a group of a node, by its index; unset: tr_group_open. */
+    std::function<int(int, tr_node *, const tr_group_options *, tr_group **, char *, size_t)>
+        opener;
 };
 
 inline uint64_t now_ms()
@@ -207,9 +211,13 @@ class Cluster
         o.lease_us = layout.lease_us;
         o.election_timeout_us = layout.election_us;
         o.one_sided = layout.one_sided.c_str();
+        o.durability = layout.durability;
         char error[512] = "";
         tr_group *group = nullptr;
-        ASSERT_EQ(tr_group_open(n.node, &o, &group, error, sizeof(error)), 0) << error;
+        int index = static_cast<int>(&n - nodes.data());
+        int status = layout.opener ? layout.opener(index, n.node, &o, &group, error, sizeof(error))
+                                   : tr_group_open(n.node, &o, &group, error, sizeof(error));
+        ASSERT_EQ(status, 0) << error;
         n.group.push_back(group);
     }
 

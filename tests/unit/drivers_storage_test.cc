@@ -213,6 +213,11 @@ TEST_F(Storage, AWriteInPartsIsDurableWithItsLastPart)
     EXPECT_EQ(durable(), 1u);
     ASSERT_EQ(append(2, 4, "part"), TR_OK);
     EXPECT_EQ(durable(), 2u);
+    ASSERT_EQ(append(0, 5, "part"), TR_OK);
+    ASSERT_EQ(driver->append(s, 3, nullptr, 0), TR_OK); /* the last part has no entry */
+    EXPECT_EQ(durable(), 3u);
+    reopen();
+    EXPECT_EQ(scan().order, (std::vector<uint64_t>{1, 2, 3, 4, 5}));
 }
 
 TEST_F(Storage, AWriteThatIsTooLargeOrFindsNoRoomChangesNothing)
