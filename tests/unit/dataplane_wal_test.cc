@@ -301,7 +301,7 @@ TEST(WalLevel, AStalledDiskCostsTimeOnly)
 {
     Disks disks;
     Layout l = disks.layout(TR_DURABILITY_DISK);
-    l.election_us = 1000;
+    l.election_us = 500;
     l.log_slots = 256;
     l.log_bytes = 1 << 20;
     Cluster c(l);
@@ -319,10 +319,10 @@ TEST(WalLevel, AStalledDiskCostsTimeOnly)
         }
         c.turn();
     };
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 2; round++) {
         for (int i = 0; i < 3; i++)
             disks.hold(i, true);
-        for (uint64_t end = cluster::now_ms() + 300; cluster::now_ms() < end;)
+        for (uint64_t end = cluster::now_ms() + 700; cluster::now_ms() < end;)
             turn();
         for (int i = 0; i < 3; i++)
             disks.hold(i, false);
