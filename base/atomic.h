@@ -63,6 +63,8 @@ typedef uint64_t tr_atomic_u64;
 #define tr_fence_full()    __atomic_thread_fence(__ATOMIC_SEQ_CST)
 #define tr_fence_acquire() __atomic_thread_fence(__ATOMIC_ACQUIRE)
 #define tr_fence_release() __atomic_thread_fence(__ATOMIC_RELEASE)
+/* For the compiler alone: the order in which another thread's membarrier finds this one. */
+#define tr_fence_signal()  __atomic_signal_fence(__ATOMIC_SEQ_CST)
 
 /* Tells the CPU that this is a waiting loop.
  * Cost: 40 to 140 cycles on x86-64, by model. */

@@ -2,6 +2,7 @@
 #include "dataplane/idle.h"
 
 #include "base/bytes.h"
+#include "dataplane/membarrier.h"
 
 #include <linux/futex.h>
 #include <sched.h>
@@ -26,12 +27,23 @@ static uint64_t preempted_count(void)
     return getrusage(RUSAGE_THREAD, &usage) == 0 ? (uint64_t)usage.ru_nivcsw : 0;
 }
 
+/* From here on wakers knock, or do not. */
+static void set_may_park(struct tr_idle_wait *w, bool may_park)
+{
+    bool before = tr_load_relaxed(&w->may_park) != 0;
+    tr_store_relaxed(&w->may_park, (uint32_t)may_park); /* (L) */
+    if (may_park && !before)
+        tr_membarrier();
+}
+
 void tr_idle_open(struct tr_idle_wait *w, enum tr_idle strategy, struct tr_pollers *table, int cpu)
 {
     cpu_set_t set;
     w->strategy = strategy;
+    w->park_ns_max = TR_PARK_NS_MAX;
     w->table = table;
     w->cpus_usable = 1;
+    set_may_park(w, strategy == TR_IDLE_SLEEP);
     w->entry = tr_pollers_enter(table, cpu);
     if (sched_getaffinity(0, sizeof(set), &set) == 0)
         w->cpus_usable = (uint32_t)CPU_COUNT(&set);
@@ -44,6 +56,7 @@ void tr_idle_close(struct tr_idle_wait *w)
 {
     tr_pollers_leave(w->table, w->entry);
     w->entry = -1;
+    set_may_park(w, false);
 }
 
 /* Looks whether this poller has to share its CPU. */
@@ -54,20 +67,24 @@ static void assess(struct tr_idle_wait *w, uint64_t now_ns)
                  preempted - w->preempted >= PREEMPTED_MANY;
     w->preempted = preempted;
     w->assess_ns = now_ns + ASSESS_NS;
+    set_may_park(w, w->crowded);
 }
 
-/* Sleeps until the time is over or somebody wakes us. */
+/* Sleeps until the time is over or somebody knocks. */
 static void park(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadline_ns)
 {
+    uint32_t door = TR_DOOR_OPEN;
     if (deadline_ns <= now_ns)
         return;
-    uint64_t ns = tr_min_u64(TR_PARK_NS_MAX, deadline_ns - now_ns);
-    struct timespec timeout = {.tv_sec = 0, .tv_nsec = (long)ns};
-    w->state = TR_IDLING_PARK;
-    w->parks++;
-    tr_store_seq_cst(&w->parked, 1u);
-    syscall(SYS_futex, &w->parked, FUTEX_WAIT_PRIVATE, 1u, &timeout, NULL, 0);
-    tr_store_relaxed(&w->parked, 0u);
+    uint64_t ns = tr_min_u64(w->park_ns_max, deadline_ns - now_ns);
+    struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000),
+                               .tv_nsec = (long)(ns % 1000000000)};
+    if (tr_cas_acq_rel(&w->door, &door, (uint32_t)TR_DOOR_PARKED)) { /* (K) */
+        w->state = TR_IDLING_PARK;
+        w->parks++;
+        syscall(SYS_futex, &w->door, FUTEX_WAIT_PRIVATE, TR_DOOR_PARKED, &timeout, NULL, 0);
+    }
+    w->knocked = tr_exchange_acq_rel(&w->door, (uint32_t)TR_DOOR_OPEN) == TR_DOOR_KNOCKED; /* (K) */
 }
 
 static void rest_yield(struct tr_idle_wait *w)
@@ -83,10 +100,10 @@ static void rest_pause(struct tr_idle_wait *w)
     tr_cpu_pause();
 }
 
-void tr_idle_unpark(struct tr_idle_wait *w)
+void tr_idle_knock(struct tr_idle_wait *w)
 {
-    if (tr_exchange_acq_rel(&w->parked, 0u) != 0)
-        syscall(SYS_futex, &w->parked, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    if (tr_exchange_acq_rel(&w->door, (uint32_t)TR_DOOR_KNOCKED) == TR_DOOR_PARKED) /* (K) */
+        syscall(SYS_futex, &w->door, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
 /* AUTO, when there are more pollers than CPUs. */
@@ -103,6 +120,9 @@ static void rest_crowded(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadl
 
 void tr_idle_rest(struct tr_idle_wait *w, uint64_t now_ns, uint64_t deadline_ns)
 {
+    if (w->knocked)
+        w->work_ns = now_ns;
+    w->knocked = false;
     switch (w->strategy) {
     case TR_IDLE_AUTO:
         if (tr_unlikely(now_ns >= w->assess_ns))

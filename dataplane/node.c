@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "dataplane/membarrier.h"
 #include "drivers/loop/loop.h"
 #include "drivers/registry.h"
 #include "trireme/error.h"
@@ -324,6 +325,7 @@ static int open_parts(struct opening *o)
     if (status != TR_OK)
         return status;
     tr_clock_open(&node->clock);
+    tr_membarrier_open();
     node->pollers = tr_pollers_open();
     status = init_lcores(o);
     if (status == TR_OK)

@@ -2,6 +2,7 @@
 #include "dataplane/session.h"
 
 #include "base/assert.h"
+#include "dataplane/membarrier.h"
 #include "trireme/error.h"
 
 #include <linux/futex.h>
@@ -13,10 +14,11 @@
 #define ITEM_ALIGN 8u
 #define WINDOW_MAX (1u << 20)
 #define QUEUE_MAX  (1u << 30)
-/* A waiter looks again after so long even if nobody wakes it: its announcement and the other side's
- * publication can miss each other, since neither fences. */
-#define WAIT_NS_MAX UINT64_C(200000)
-#define WAIT_SPINS  200
+/* Where there is no tr_membarrier, a waiter looks again after so long: its first announcement may
+ * be missed. */
+#define WAIT_NS_MAX     UINT64_C(200000)
+#define WAIT_NS_LONGEST UINT64_C(1000000000000)
+#define WAIT_SPINS      200
 /* See tr_lane.look: few enough that what is in use stays in the first-level cache. */
 #define LOOK_ITEMS 32u
 
@@ -283,7 +285,8 @@ static bool deliver_to_ring(struct tr_session *s, const struct tr_completion *co
     s->reply_tail = at;
     s->done_reply_end[index & s->done_mask] = at;
     tr_store_release(&s->completions, index + 1); /* (C) */
-    if (tr_unlikely(tr_load_relaxed(&s->waiting) != 0))
+    tr_fence_signal();
+    if (tr_unlikely(tr_load_relaxed(&s->waits) != 0))
         tr_session_unwait(s);
     return true;
 }
@@ -301,7 +304,8 @@ bool tr_session_deliver(struct tr_session *s, const struct tr_completion *comple
 
 void tr_session_unwait(struct tr_session *s)
 {
-    if (tr_exchange_acq_rel(&s->waiting, 0u) != 0)
+    tr_fence_full(); /* (W) */
+    if (tr_load_relaxed(&s->waiting) != 0 && tr_exchange_acq_rel(&s->waiting, 0u) != 0)
         syscall(SYS_futex, &s->waiting, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 }
 
@@ -368,9 +372,17 @@ uint32_t tr_session_poll(struct tr_session *s, struct tr_completion *out, uint32
 /* Sleeps until a completion may be there. */
 static void wait_some(struct tr_session *s, uint64_t left_ns)
 {
-    struct timespec timeout = {.tv_nsec = (long)tr_min_u64(left_ns, WAIT_NS_MAX)};
-    tr_store_seq_cst(&s->waiting, 1u);
-    if (tr_load_seq_cst(&s->completions) == s->completions_taken)
+    if (s->waits_known == 0) {
+        tr_store_relaxed(&s->waits, 1u); /* (W) */
+        s->waits_known = tr_membarrier();
+    }
+    uint64_t ns = s->waits_known != 0 ? left_ns : tr_min_u64(left_ns, WAIT_NS_MAX);
+    ns = tr_min_u64(ns, WAIT_NS_LONGEST);
+    struct timespec timeout = {.tv_sec = (time_t)(ns / 1000000000),
+                               .tv_nsec = (long)(ns % 1000000000)};
+    tr_store_relaxed(&s->waiting, 1u);
+    tr_fence_full();                                                                  /* (W) */
+    if (tr_load_acquire(&s->completions) == s->completions_taken && !is_abandoned(s)) /* (C) */
         syscall(SYS_futex, &s->waiting, FUTEX_WAIT_PRIVATE, 1u, &timeout, NULL, 0);
     tr_store_relaxed(&s->waiting, 0u);
 }

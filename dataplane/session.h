@@ -27,6 +27,10 @@
  *   (F) the agent releases `floor`; the application acquires it before it uses an item again.
  *   (N) the apply stage releases `number` once the log has registered the session; the agent
  *       acquires it.
+ *   (W) the application announces that it waits, fences, and looks at `completions` and `state`
+ *       before it sleeps; whoever changes one of them fences, and looks whether somebody waits. It
+ *       does so only when `waits` says that the application ever waited, which is set once, with
+ *       a fence in all threads (tr_membarrier).
  *   (R) the application releases `reply_head` when it is done with the replies before it; the
  *       apply stage acquires it before it writes there.
  *   (Q) the library releases `quiet` after its last callback; when the node is closed, also after
@@ -158,8 +162,10 @@ struct tr_session {
     tr_atomic_u32 gone;  /* the apply stage does not know it any more */
     bool attended;       /* in the apply stage's list of those that it has to look after */
 
-    /* The application waits in tr_session_wait. */
+    /* The application waits in tr_session_wait (W). */
     TR_ALIGNED(TR_CACHE_LINE) tr_atomic_u32 waiting;
+    tr_atomic_u32 waits;  /* 1: it ever does */
+    uint32_t waits_known; /* the application's: every thread is known to see `waits` */
     /* Who may still touch this memory: the application, and the library. */
     tr_atomic_u32 users;
 };
@@ -190,7 +196,8 @@ struct tr_session *tr_session_init(void *memory, const struct tr_session_options
  * reply now. Thread: apply. */
 bool tr_session_deliver(struct tr_session *s, const struct tr_completion *completion, bool is_read);
 
-/* Wakes whoever waits in tr_session_wait. Thread: any. */
+/* Wakes whoever waits in tr_session_wait, after what it waits for was published (W). Thread: any.
+ */
 void tr_session_unwait(struct tr_session *s);
 
 TR_END_C
