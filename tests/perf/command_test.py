@@ -161,10 +161,13 @@ class Commands(unittest.TestCase):
         xml.etree.ElementTree.parse(svg)
 
     def test_memory_does_not_grow_while_the_log_wraps(self):
-        found = self.run_json("memory", "--driver", BUILT[0], "--log-bytes", str(8 << 20))
-        first, last = found["memory_first_wrap"], found["memory_last_wrap"]
-        self.assertGreaterEqual(last["log_wraps"], 10)
-        self.assertGreater(first["resident_bytes"], 0)
+        # The command itself fails above 1 MiB between the first wrap and the tenth.
+        for driver in BUILT:
+            with self.subTest(driver=driver):
+                found = self.run_json("memory", "--driver", driver, "--log-bytes", str(8 << 20))
+                first, last = found["memory_first_wrap"], found["memory_last_wrap"]
+                self.assertGreaterEqual(last["log_wraps"], 10)
+                self.assertGreater(first["resident_bytes"], 0)
 
     def test_plot_and_percentiles_are_well_formed(self):
         svg, hgrm = self.path("out.svg"), self.path("out.hgrm")
