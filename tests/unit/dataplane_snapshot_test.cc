@@ -120,18 +120,18 @@ TEST_F(Image, WithAnyBitFlippedIsDamagedAndChangesNothing)
 }
 
 /* Its CRC is right, but it is not what was asked for. */
-TEST_F(Image, OfAnotherSlotGroupOrVersionIsDamaged)
+TEST_F(Image, OfAnotherSlotGroupOrVersionIsRefusedBeforeAnythingChanges)
 {
-    EXPECT_EQ(to.install(bytes, 101).status, TR_ECORRUPT);
+    EXPECT_EQ(to.install(bytes, 101).status, TR_EPROTO);
     Stage other(8);
-    EXPECT_EQ(other.install(bytes, 100).status, TR_ECORRUPT);
+    EXPECT_EQ(other.install(bytes, 100).status, TR_EPROTO);
     for (size_t at : {0u, 8u, 24u, 32u, 40u}) { /* magic, version, sizes, reserved */
         std::string bad = bytes;
         bad[at] = static_cast<char>(bad[at] + 1);
-        EXPECT_EQ(to.install(bad, 100).status, TR_ECORRUPT) << at;
+        EXPECT_EQ(to.install(bad, 100).status, at == 8 ? TR_EVERSION : TR_EPROTO) << at;
     }
     EXPECT_EQ(to.install(bytes.substr(0, 47), 100).status, TR_ECORRUPT);
-    EXPECT_EQ(to.install(bytes.substr(0, bytes.size() - 1), 100).status, TR_ECORRUPT);
+    EXPECT_EQ(to.install(bytes.substr(0, bytes.size() - 1), 100).status, TR_EPROTO);
     EXPECT_EQ(to.install("", 100).status, TR_ECORRUPT);
     expect_unchanged();
 }
@@ -143,15 +143,16 @@ TEST_F(Image, ThatTheStateMachineRefusesStopsTheStage)
     to.a->machine = table;
     tr_apply_result result = to.install(bytes, 100, made.crc);
     EXPECT_NE(result.status, TR_OK);
-    EXPECT_NE(result.status, TR_ECORRUPT); /* that one would be pulled again for ever */
+    EXPECT_EQ(result.lost, 1u); /* else it would be pulled again */
     EXPECT_TRUE(to.a->stopped);
 }
 
-TEST_F(Image, LargerThanThisNodeTakesStopsTheStage)
+TEST_F(Image, LargerThanThisNodeTakesIsRefused)
 {
     Stage small(7, 4096);
-    EXPECT_EQ(small.install(std::string(4097, 'x'), 100).status, TR_ETOOBIG);
-    EXPECT_TRUE(small.a->stopped);
+    tr_apply_result result = small.install(std::string(4097, 'x'), 100);
+    EXPECT_EQ(result.status, TR_ETOOBIG);
+    EXPECT_EQ(result.lost, 0u);
 }
 
 TEST_F(Image, OfWhatIsAppliedAlreadyChangesNothing)
