@@ -4,13 +4,13 @@
  * in the sources, and says what is left out.
  *
  * Sizes: REPLICAS, BALLOTS, SLOTS, CRASHES (in all), Q1, Q2; CRASHER if only one replica may crash;
- * RINGS and MESSAGES say how values travel; ESTABLISHED starts with a leader that all have promised
- * and granted. BREAK_... breaks one rule on purpose.
+ * RINGS is the set of those that have one, MESSAGES says that Accepts are sent; ESTABLISHED starts
+ * with a leader that all have promised and granted. BREAK_... breaks one rule on purpose.
  *
- * Promises and acknowledgements wait in sets until they are delivered: late, in any order, or never.
  * What the owner of a ballot sends (Prepare, Accept, stores) is on its way for ever once it could
- * have been sent: it may arrive late, often, or never. A value is named by the ballot whose leader
- * proposed it first, an entry of a log by the ballot that it was accepted at.
+ * have been sent: it arrives late, often, or never. Promises wait in a set until they are taken, in
+ * any order, or never; so does an acknowledgement that its leader cannot count. A value is named
+ * by the ballot whose leader proposed it first, an entry of a log by the ballot it was accepted at.
  */
 #ifndef Q1
 #define Q1 (REPLICAS / 2 + 1)
@@ -38,8 +38,8 @@
 #define RECOVERY_WANTED QRECOVER
 #endif
 
-/* A vector of incarnations is the set of crashes that it knows of; a later one of a replica includes
- * the earlier. */
+/* A vector of incarnations is the set of crashes that it knows of; a later one of a replica
+ * includes the earlier. */
 #if CRASHES == 0
 #define VECTORS 1
 #elif CRASHES == 1
@@ -64,8 +64,8 @@
 #define LEADER    2
 #define OVER      3
 
-/* A replica. The granted ring has a word that is open while the fence is not CLOSED; a generation is
- * the ballot and the vector it was granted with, never the same twice. */
+/* A replica. The word of its granted ring is open until the fence is CLOSED; a generation is the
+ * ballot and the vector that it was granted with, never the same twice. */
 byte life[REPLICAS];
 byte promised[REPLICAS];
 byte fence[REPLICAS];
@@ -83,8 +83,8 @@ byte value[(BALLOTS + 1) * SLOTS];
 byte holders[(BALLOTS + 1) * SLOTS];      /* set of peers counted */
 byte granted[(BALLOTS + 1) * REPLICAS]; /* generation that the peer granted; 0: none */
 
-/* Messages on their way. */
-byte promise[(BALLOTS + 1) * REPLICAS * VECTORS]; /* 0: none; else 1 + the entries */
+/* Messages on their way: the page of a promise is the entries of its slots, as one number. */
+byte promise[(BALLOTS + 1) * REPLICAS * VECTORS]; /* 0: none; else 1 + page */
 byte accepts[(BALLOTS + 1) * SLOTS * VECTORS];    /* ACCEPTED: set of senders */
 
 /* Crashes, in order, and the recovery under way of the latest. */
@@ -116,7 +116,7 @@ hidden short z;
 
 /* ---- what must hold */
 
-/* Whether a replica holds the chosen value of a slot: in its log, or in its ring before the drain. */
+/* Whether a replica holds the chosen value of a slot: in its log, or in its ring, not drained. */
 #define holds(i, s)                                                                      \
     (accepted[at(i, s)] != 0 && value[at(accepted[at(i, s)], s)] == chosen[s] ||         \
      has(landed[i], s) && value[at(ballot_of(grant[i]), s)] == chosen[s])
@@ -389,19 +389,13 @@ inline close_word(i)
     }
 }
 
-#ifdef BREAK_DRAIN_REPLACES_HIGHER
-#define replaces(new, old) ((new) != (old))
-#else
-#define replaces(new, old) ((new) > (old))
-#endif
-
 /* Takes what has landed into the log: records lie in the order of slots, so a gap ends it. */
 inline take_landed(i)
 {
     for (k : 0 .. SLOTS - 1) {
         if
         :: !has(landed[i], k) -> break
-        :: has(landed[i], k) && replaces(ballot_of(grant[i]), accepted[at(i, k)]) ->
+        :: has(landed[i], k) && accepted[at(i, k)] < ballot_of(grant[i]) ->
             accepted[at(i, k)] = ballot_of(grant[i])
         :: else
         fi
@@ -469,8 +463,9 @@ inline propose(i, b, slot)
         assert(chosen_at[slot] == 0 || b < chosen_at[slot] || chosen[slot] == value[at(b, slot)]);
         count(b, slot);
         never_lost();
-#ifdef WITNESS /* that this can be reached is what is asked */
-        assert(b != BALLOTS || chosen_at[slot] != BALLOTS - 1 || crashes < CRASHES || life[who[0]] != UP);
+#ifdef WITNESS /* that this can be violated is what is asked */
+        assert(b != BALLOTS || chosen_at[slot] != BALLOTS - 1 || crashes < CRASHES ||
+               life[who[0]] != UP);
 #endif
     }
 }
@@ -506,7 +501,8 @@ inline propose(i, b, slot)
 #endif
 
 /* An Accept is stored and acknowledged, or a heartbeat asks for what was drained before. Whoever
- * holds a higher ballot (by recovery) acknowledges without storing. */
+ * holds a higher ballot (by recovery) acknowledges without storing. Where leader and follower know
+ * the same the acknowledgement is counted at once: later it would count no more than now. */
 inline accept_value(i, b, slot)
 {
     d_step {
@@ -561,7 +557,8 @@ inline land(i, b, slot)
     (grant[i] != granted[peer(b, i)] || fence[i] == DRAINED || has(landed[i], slot))
 #else
 #define word_counts(i, b, slot) \
-    (grant[i] == granted[peer(b, i)] && fence[i] < CLOSED && (landed[i] & up_to(slot)) == up_to(slot))
+    (grant[i] == granted[peer(b, i)] && fence[i] < CLOSED &&       \
+     (landed[i] & up_to(slot)) == up_to(slot))
 #endif
 
 inline written(i, b, to, slot)

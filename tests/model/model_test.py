@@ -2,7 +2,7 @@
 """Verifies one configuration of the model of a group: exhaustively, then that it is not idle, then
 that each rule broken on purpose is noticed.
 
-Arguments: group.pml, the name of a configuration. Exits 77 where spin or a C compiler is missing."""
+Arguments: group.pml, the name of a configuration. Exits 77 where spin or a compiler is missing."""
 
 import os
 import re
@@ -16,7 +16,7 @@ MEMORY_MB = 3000
 SEARCH_SECONDS = 280
 DEPTH_MAX = 10000
 
-# Three replicas from the first election on; five under a leader, of whom one crashes and one stands.
+# Three replicas from the first election on; five under a leader, one of which may crash, one stand.
 THREE = {"REPLICAS": 3, "PROMISES_AT_ONCE": 0}
 FIVE = {"REPLICAS": 5, "PROMISES_AT_ONCE": 1, "ESTABLISHED": 1, "LAST_PROPOSES": 1, "CRASHER": 1}
 
@@ -25,7 +25,7 @@ CONFIGURATIONS = {
     "leaders": (
         {**THREE, "BALLOTS": 3, "SLOTS": 1, "CRASHES": 0, "RINGS": 7, "MESSAGES": 1},
         """PROMISE_BEFORE_FENCED GRANT_BEFORE_DRAIN OLD_GENERATION OWN_VALUE ADOPT_LOWER
-        ACCEPT_BELOW_PROMISE ACK_ANY_BALLOT DRAIN_REPLACES_HIGHER QUORUM_P1 QUORUM_P2""",
+        ACCEPT_BELOW_PROMISE ACK_ANY_BALLOT QUORUM_P1 QUORUM_P2""",
     ),
     "slots": (
         {**THREE, "BALLOTS": 2, "SLOTS": 2, "CRASHES": 0, "RINGS": 7, "MESSAGES": 1},
@@ -58,7 +58,8 @@ def build(model, folder, sizes, optimisation, extra=()):
     """Compiles the verifier of the model at these sizes; returns its path."""
     definitions = [f"-D{name}={number}" for name, number in sizes.items()]
     definitions += [f"-D{name}" for name in extra]
-    subprocess.run(["spin", *definitions, "-a", model], cwd=folder, check=True, stdout=subprocess.PIPE)
+    command = ["spin", *definitions, "-a", model]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE)
     flags = ["-DSAFETY", "-DCOLLAPSE", "-DNOFAIR", f"-DMEMLIM={MEMORY_MB}", "-w", optimisation]
     subprocess.run([compiler(), *flags, "-o", "pan", "pan.c"], cwd=folder, check=True)
     return os.path.join(folder, "pan")
@@ -93,7 +94,8 @@ def verify(model, name):
     complete, errors, states, violated = search(model, sizes, "-O2")
     seconds = time.monotonic() - started
     holds = complete and errors == 0
-    print(f"{name}: {states} states in {seconds:.0f} s:", "it holds" if holds else violated, flush=True)
+    verdict = "it holds" if holds else violated
+    print(f"{name}: {states} states in {seconds:.0f} s: {verdict}", flush=True)
     if not holds:
         findings.append("the model does not hold, or was not searched to the end")
     expected = [("the last ballot proposes what was chosen, after every crash", "WITNESS")]
