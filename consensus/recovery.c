@@ -441,6 +441,14 @@ void tr_recovery_proceed(struct tr_replica *r)
     }
 }
 
+/* A page may hold what was accepted above every promise that the answers to JOIN told of. */
+static void adopt_promise(struct tr_replica *r, const struct tr_recovered *a)
+{
+    if (tr_ballot_less(r->promised, a->promised) && !TR_CANARY(r->canary, FORGET_PROMISE)) {
+        r->promised = a->promised;
+    }
+}
+
 static void recovered_join(struct tr_replica *r, uint8_t from, const struct tr_recovered *a)
 {
     struct tr_peer *p = &r->peer[from];
@@ -448,9 +456,7 @@ static void recovered_join(struct tr_replica *r, uint8_t from, const struct tr_r
     p->recovered_joined = true;
     p->recovered_end = a->slot_end;
     p->recovered_commit = a->slot_commit;
-    if (tr_ballot_less(r->promised, a->promised) && !TR_CANARY(r->canary, FORGET_PROMISE)) {
-        r->promised = a->promised;
-    }
+    adopt_promise(r, a);
     tr_recovery_proceed(r);
 }
 
@@ -462,6 +468,7 @@ static void recovered_page(struct tr_replica *r, uint8_t from, const struct tr_m
         a->slot_first != p->recovered_next || a->slot_last < a->slot_first) {
         return;
     }
+    adopt_promise(r, a);
     struct tr_tail tail = tr_tail_of(r, m);
     for (uint32_t i = 0; i < a->record_count; i++) {
         const struct tr_record *record = tr_tail_next(&tail);
