@@ -151,6 +151,17 @@ inline count(b, slot)
     fi
 }
 
+/* Nothing is accepted above the promise: else phase 1 below it would report what it cannot take. */
+inline nothing_above_promise(i)
+{
+#ifndef BREAK_FORGET_PROMISE
+    for (k : 0 .. SLOTS - 1) {
+        assert(accepted[at(i, k)] <= promised[i]);
+    }
+#endif
+    skip
+}
+
 /* ---- parts of steps */
 
 /* The ballots of a replica below the one that it promises now end. */
@@ -500,9 +511,9 @@ inline propose(i, b, slot)
 #define agrees(a, b) ((a) == (b))
 #endif
 
-/* An Accept is stored and acknowledged, or a heartbeat asks for what was drained before. Whoever
- * holds a higher ballot (by recovery) acknowledges without storing. Where leader and follower know
- * the same the acknowledgement is counted at once: later it would count no more than now. */
+/* An Accept is stored and acknowledged, or a heartbeat asks for what was drained before. Where leader
+ * and follower know the same the acknowledgement is counted at once: later it would count no more
+ * than now. */
 inline accept_value(i, b, slot)
 {
     d_step {
@@ -665,6 +676,18 @@ inline merge_vector(i, c)
     skip
 }
 
+inline adopt_promise(from, to)
+{
+#ifndef BREAK_FORGET_PROMISE
+    if
+    :: promised[from] > promised[to] -> promised[to] = promised[from]
+    :: else
+    fi
+#else
+    skip
+#endif
+}
+
 /* Answers JOIN: recorded, its writers fenced and drained. */
 inline join(i, c)
 {
@@ -672,12 +695,7 @@ inline join(i, c)
         recovers(c, JOINING) && life[i] == UP && who[c] != i && !has(joined[c], i) && knows(i, c) &&
             is_fenced(i) ->
         merge_vector(i, c);
-#ifndef BREAK_FORGET_PROMISE
-        if
-        :: promised[i] > promised[who[c]] -> promised[who[c]] = promised[i]
-        :: else
-        fi
-#endif
+        adopt_promise(i, who[c]);
         joined[c] = joined[c] | one(i);
         if
         :: size(joined[c]) >= RECOVERY_WANTED -> life[who[c]] = PAGING
@@ -700,6 +718,9 @@ inline page(i, c)
     d_step {
         recovers(c, PAGING) && life[i] == UP && has(joined[c], i) && !has(paged[c], i) ->
         merge_vector(i, c);
+#ifndef BREAK_PAGE_PROMISE
+        adopt_promise(i, who[c]);
+#endif
         for (k : 0 .. SLOTS - 1) {
             if
             :: accepted[at(i, k)] > accepted[at(who[c], k)] ->
@@ -722,6 +743,7 @@ inline finish(i, c)
 {
     d_step {
         recovers(c, PAGING) && who[c] == i && has_values(c) ->
+        nothing_above_promise(i);
         life[i] = UP;
         joined[c] = 0;
         paged[c] = 0;

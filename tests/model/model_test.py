@@ -33,7 +33,7 @@ CONFIGURATIONS = {
     ),
     "forgetting": (
         {**THREE, "BALLOTS": 3, "SLOTS": 1, "CRASHES": 1, "RINGS": 0, "MESSAGES": 1},
-        "FORGET_PROMISE RECOVER_WITHOUT_VALUES RECOVERY_QUORUM",
+        "FORGET_PROMISE PAGE_PROMISE RECOVER_WITHOUT_VALUES RECOVERY_QUORUM",
     ),
     "forgetting-twice": (
         {**THREE, "BALLOTS": 2, "SLOTS": 1, "CRASHES": 2, "RINGS": 0, "MESSAGES": 1},
