@@ -154,7 +154,7 @@ class World
     void step(uint8_t i, tr_event event)
     {
         Node &n = nodes_[i];
-        auto effects = std::make_unique<tr_effects>();
+        const auto &effects = effects_; /* carried out before anything follows up */
         event.now_ns = now_ns;
         tr_replica_step(n.r, &event, effects.get());
         if (checks)
@@ -590,6 +590,7 @@ class World
     }
 
     Options options_;
+    std::unique_ptr<tr_effects> effects_ = std::make_unique<tr_effects>();
     std::vector<Node> nodes_;
     uint64_t boots_ = 0;
     std::deque<std::function<void()>> later_;
