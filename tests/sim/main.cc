@@ -1,0 +1,272 @@
+/* trireme-sim: seeded clusters from the command line. */
+#include "tests/sim/runner.h"
+
+#include <cstdlib>
+#include <ctime>
+#include <getopt.h>
+
+namespace
+{
+
+const char *const usage =
+    "trireme-sim - whole clusters of production nodes in a simulated world\n"
+    "\n"
+    "  --seed N         the first seed (1)\n"
+    "  --seeds COUNT    so many seeds from there (1)\n"
+    "  --minutes M      seeds for so many minutes of real time\n"
+    "  --nodes N        voters (drawn: 3, 5 or 7)\n"
+    "  --groups N       groups on them (drawn)\n"
+    "  --profile NAME   which faults; \"all\": each profile in its turn (all)\n"
+    "  --faults-us US   virtual time for which faults strike (the profile's)\n"
+    "  --without LIST   faults that do not happen, by name, with commas\n"
+    "  --trace FILE     every step of the core, a line each; it slows the run\n"
+    "  --replay FILE    the options in a file, as a failing or shrunken run printed them\n"
+    "  --shrink         look for the shortest schedule that still fails\n"
+    "  --canary NAME    break a rule on purpose; \"all\": each in its turn, until a checker finds\n"
+    "                   it, with --seeds as the most that may take (30)\n"
+    "  --here           in this process, for a debugger\n"
+    "  --list           the profiles, faults and canaries\n"
+    "  --help           this text\n"
+    "\n"
+    "The exit status is 0 when no checker found anything (with --canary all: when each was "
+    "found).\n";
+
+struct Options {
+    sim::Setup setup;
+    uint64_t seeds = 0;
+    double minutes = 0;
+    bool all_profiles = true, all_canaries = false, shrinks = false, here = false;
+};
+
+void list()
+{
+    printf("profiles:\n");
+    for (uint32_t i = 0; sim::profile_at(i) != nullptr; i++)
+        printf("  %-14s %s\n", sim::profile_at(i)->name, sim::profile_at(i)->what);
+    printf("faults:\n");
+    for (int i = 0; i < sim::FAULTS; i++)
+        printf("  %-14s %s\n", sim::fault_name(i), sim::fault_what(i));
+    static const char *const whats[] = {
+#define SIM_CANARY_WHAT(name, what) what,
+        TR_CANARY_TABLE(SIM_CANARY_WHAT)
+#undef SIM_CANARY_WHAT
+    };
+    printf("canaries:\n");
+    for (uint32_t i = 1; i < TR_CANARY_COUNT; i++)
+        printf("  %-26s %s\n", sim::canary_name(i), whats[i - 1]);
+}
+
+[[noreturn]] void refuse(const char *what, const char *value)
+{
+    fprintf(stderr, "trireme-sim: %s \"%s\"; --help and --list say what there is\n", what, value);
+    exit(2);
+}
+
+uint32_t without_of(const std::string &list)
+{
+    uint32_t mask = 0;
+    for (size_t at = 0; at < list.size();) {
+        size_t end = std::min(list.find(',', at), list.size());
+        int fault = sim::fault_find(list.substr(at, end - at));
+        if (fault == sim::FAULTS)
+            refuse("unknown fault", list.substr(at, end - at).c_str());
+        mask |= UINT32_C(1) << fault;
+        at = end + 1;
+    }
+    return mask;
+}
+
+void set_profile(Options &o, const char *name)
+{
+    o.all_profiles = std::string(name) == "all";
+    o.setup.profile = sim::profile_find(name);
+    if (o.setup.profile == nullptr && !o.all_profiles)
+        refuse("unknown profile", name);
+}
+
+void set_canary(Options &o, const char *name)
+{
+    o.all_canaries = std::string(name) == "all";
+    o.setup.canary = o.all_canaries ? 0 : sim::canary_find(name);
+    if (o.setup.canary == TR_CANARY_COUNT)
+        refuse("unknown canary", name);
+}
+
+void parse(Options &o, int argc, char **argv);
+
+/* The words of a file, as if they stood on the command line. */
+void replay(Options &o, const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char word[256];
+    std::vector<std::string> words = {"trireme-sim"};
+    std::vector<char *> arguments;
+    if (file == nullptr)
+        refuse("cannot be read:", path);
+    while (fscanf(file, "%255s", word) == 1)
+        words.push_back(word);
+    fclose(file);
+    for (std::string &w : words)
+        arguments.push_back(&w[0]);
+    arguments.push_back(nullptr);
+    int kept = optind;
+    optind = 1;
+    parse(o, static_cast<int>(words.size()), arguments.data());
+    optind = kept;
+}
+
+const option long_options[] = {
+    {"seed", 1, nullptr, 's'},      {"seeds", 1, nullptr, 'c'},   {"minutes", 1, nullptr, 'm'},
+    {"nodes", 1, nullptr, 'n'},     {"groups", 1, nullptr, 'g'},  {"profile", 1, nullptr, 'p'},
+    {"faults-us", 1, nullptr, 'f'}, {"without", 1, nullptr, 'w'}, {"trace", 1, nullptr, 't'},
+    {"replay", 1, nullptr, 'r'},    {"shrink", 0, nullptr, 'k'},  {"canary", 1, nullptr, 'y'},
+    {"here", 0, nullptr, 'e'},      {"list", 0, nullptr, 'l'},    {"help", 0, nullptr, 'h'},
+    {nullptr, 0, nullptr, 0}};
+
+uint64_t number_of(const char *text)
+{
+    char *end = nullptr;
+    uint64_t number = strtoull(text, &end, 10);
+    if (*text == '\0' || *end != '\0')
+        refuse("not a number:", text);
+    return number;
+}
+
+void set(Options &o, int name, const char *value)
+{
+    switch (name) {
+    case 's':
+        o.setup.seed = number_of(value);
+        return;
+    case 'c':
+        o.seeds = number_of(value);
+        return;
+    case 'm':
+        o.minutes = strtod(value, nullptr);
+        return;
+    case 'n':
+        o.setup.nodes = static_cast<uint32_t>(number_of(value));
+        if (o.setup.nodes == 0 || o.setup.nodes > TR_VOTERS_MAX)
+            refuse("not 1 to 9 nodes:", value);
+        return;
+    case 'g':
+        o.setup.groups = static_cast<uint32_t>(number_of(value));
+        return;
+    case 'p':
+        set_profile(o, value);
+        return;
+    case 'f':
+        o.setup.faults_us = number_of(value);
+        return;
+    case 'w':
+        o.setup.without = without_of(value);
+        return;
+    case 't':
+        o.setup.trace = fopen(value, "w");
+        if (o.setup.trace == nullptr)
+            refuse("cannot be written:", value);
+        return;
+    case 'r':
+        replay(o, value);
+        return;
+    case 'k':
+        o.shrinks = true;
+        return;
+    case 'y':
+        set_canary(o, value);
+        return;
+    case 'e':
+        o.here = true;
+        return;
+    case 'l':
+        list();
+        exit(0);
+    case 'h':
+        fputs(usage, stdout);
+        exit(0);
+    default:
+        exit(2);
+    }
+}
+
+void parse(Options &o, int argc, char **argv)
+{
+    int name;
+    while ((name = getopt_long(argc, argv, "", long_options, nullptr)) != -1)
+        set(o, name, optarg);
+    if (optind < argc && std::string(argv[optind]) != "trireme-sim")
+        refuse("what is", argv[optind]);
+}
+
+double seconds()
+{
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
+
+int run_seeds(Options &o)
+{
+    sim::Totals totals = {};
+    tr_sim_counters network = {};
+    uint64_t runs = 0, failures = 0, virtual_ns = 0;
+    double start = seconds();
+    uint64_t most = o.seeds != 0 ? o.seeds : o.minutes > 0 ? UINT64_MAX : 1;
+    uint32_t profiles = 0;
+    while (sim::profile_at(profiles) != nullptr)
+        profiles++;
+    for (; runs < most && (o.minutes <= 0 || seconds() - start < 60 * o.minutes); runs++) {
+        sim::Setup setup = o.setup;
+        setup.seed += runs;
+        if (o.all_profiles)
+            setup.profile = sim::profile_at(static_cast<uint32_t>(setup.seed % profiles));
+        sim::Outcome out = o.here ? run_here(setup, false) : run_apart(setup, false);
+        sim::totals_add(totals, out.totals);
+        sim::counters_add(network, out.network);
+        virtual_ns += out.now_ns;
+        failures += out.failed;
+        if (out.failed)
+            printf("FAILED %s: %s: %s\n", setup_text(setup).c_str(), out.checker, out.text);
+        if (out.failed && o.shrinks)
+            shrink(setup);
+    }
+    double took = seconds() - start;
+    sim::report_faults(stdout, network, totals);
+    printf("%llu seeds, %llu failed; %llu steps (%.0f a second), %llu commands, %llu reads, "
+           "%llu elections, at most %llu effects a step; %.1f s of virtual time in %.1f s\n",
+           (unsigned long long)runs, (unsigned long long)failures, (unsigned long long)totals.steps,
+           static_cast<double>(totals.steps) / took, (unsigned long long)totals.commands,
+           (unsigned long long)totals.reads, (unsigned long long)totals.elections,
+           (unsigned long long)totals.effects_most, static_cast<double>(virtual_ns) * 1e-9, took);
+    return failures != 0;
+}
+
+int run_canaries(const Options &o)
+{
+    int missed = 0;
+    uint32_t most = o.seeds != 0 ? static_cast<uint32_t>(o.seeds) : 30;
+    for (uint32_t canary = 1; canary < TR_CANARY_COUNT; canary++) {
+        sim::Outcome out = {};
+        double start = seconds();
+        uint32_t took = sim::seek_canary(canary, o.setup.seed, most, &out);
+        missed += took == 0;
+        printf("%-26s %-10s ", sim::canary_name(canary), sim::canary_profile(canary));
+        if (took != 0)
+            printf("seed %3u, by %s: %s (%.1f s)\n", took, out.checker, out.text,
+                   seconds() - start);
+        else
+            printf("NOT FOUND within %u seeds (%.1f s)\n", most, seconds() - start);
+        fflush(stdout);
+    }
+    printf("%d of %d canaries found\n", TR_CANARY_COUNT - 1 - missed, TR_CANARY_COUNT - 1);
+    return missed != 0;
+}
+
+} // namespace
+
+int main(int argc, char **argv)
+{
+    Options o;
+    parse(o, argc, argv);
+    return o.all_canaries ? run_canaries(o) : run_seeds(o);
+}

@@ -1,0 +1,185 @@
+/* Members: processes of a node that come and go, their clocks and their turns. */
+#include "tests/sim/cluster.h"
+
+#include <cstdlib>
+
+namespace sim
+{
+
+namespace
+{
+
+constexpr uint64_t ELECTION_US = 1000, HEARTBEAT_US = 100;
+/* Without news, a node has a turn after so long. */
+constexpr uint64_t SLEEP_NS = 20000;
+/* A turn that found work is followed by another one after so long. */
+constexpr uint64_t BUSY_NS = 1000;
+
+} // namespace
+
+/* ---- clocks */
+
+uint64_t Member::clock_at(uint64_t now_ns) const
+{
+    int64_t span = static_cast<int64_t>(now_ns - clock_since_ns);
+    return clock_base_ns + static_cast<uint64_t>(span + span / 1000 * clock_ppm / 1000);
+}
+
+void Member::set_clock_rate(int64_t ppm)
+{
+    clock_base_ns = clock_at(cluster->now_ns);
+    clock_since_ns = cluster->now_ns;
+    clock_ppm = ppm;
+}
+
+/* ---- life */
+
+bool Member::is_lost() const
+{
+    bool young = lives <= 1 && cluster->setup.profile->starts_apart;
+    if (lives == 0)
+        return false;
+    if (!up())
+        return true;
+    for (const auto &seat : seats) {
+        if (seat->recovers() && !young)
+            return true;
+    }
+    return false;
+}
+
+static tr_group_options options_of(const Cluster &c, Seat &seat)
+{
+    tr_group_options o = TR_GROUP_OPTIONS_INIT;
+    o.group = seat.number;
+    o.machine = seat.machine.table();
+    o.log_slots = 1024;
+    o.log_bytes = 1u << 20;
+    o.batch_commands_max = 8;
+    o.sessions_max = 16;
+    o.reply_cache_bytes = 1u << 16;
+    o.snapshot_bytes_max = 1u << 20;
+    o.election_timeout_us = ELECTION_US;
+    o.heartbeat_us = HEARTBEAT_US;
+    o.lease_us = c.lease_us;
+    o.clock_drift_ppm = c.drift_ppm;
+    o.one_sided = c.one_sided ? "auto" : "off";
+    return o;
+}
+
+/* A disk that has everything 20 to 500 us after it was asked to. */
+static void disk_persist(void *context, const tr_effect *e)
+{
+    Seat *seat = static_cast<Seat *>(context);
+    Cluster &c = *seat->member->cluster;
+    seat->persisted = e->u.persist.sequence;
+    seat->durable_at_ns = c.now_ns + 20000 + c.below(480000);
+}
+
+static uint64_t disk_durable(void *context)
+{
+    Seat *seat = static_cast<Seat *>(context);
+    if (seat->member->cluster->now_ns >= seat->durable_at_ns)
+        seat->durable = seat->persisted;
+    return seat->durable;
+}
+
+void Member::arrange_disk(Seat &seat)
+{
+    tr_group *g = seat.group;
+    seat.persisted = seat.durable = seat.durable_at_ns = 0;
+    seat.hold_memory.assign(tr_hold_memory_bytes() / sizeof(uint64_t) + 8, 0);
+    uintptr_t at = reinterpret_cast<uintptr_t>(seat.hold_memory.data());
+    tr_hold_init(&g->hold, reinterpret_cast<void *>((at + 63) & ~uintptr_t{63}));
+    g->persist = disk_persist;
+    g->durable = disk_durable;
+    g->persist_context = &seat;
+    g->config.level = TR_LEVEL_DISK;
+    g->replica->config.level = TR_LEVEL_DISK;
+}
+
+void Member::open_group(Seat &seat)
+{
+    char error[256] = "";
+    seat.machine = Machine();
+    seat.machine.journal = &cluster->families[seat.number].journal;
+    seat.machine.verdict = &cluster->verdict;
+    seat.machine.padding = cluster->snapshot_padding;
+    tr_group_options options = options_of(*cluster, seat);
+    if (tr_group_open(node, &options, &seat.group, error, sizeof(error)) != 0) {
+        cluster->verdict.fail("setup", "a group cannot be opened: %s", error);
+        return;
+    }
+    tr_replica_set_canary(seat.group->replica, cluster->setup.canary);
+    if (cluster->setup.profile->disk)
+        arrange_disk(seat);
+    watch_begin(*cluster, seat);
+    for (Client &client : seat.clients)
+        client.open();
+}
+
+void Member::boot()
+{
+    std::vector<tr_peer> peers;
+    for (size_t i = 0; i < cluster->addresses.size(); i++)
+        peers.push_back({static_cast<uint16_t>(i + 1), cluster->addresses[i].c_str()});
+    char error[256] = "";
+    lives++;
+    tr_node_options options = TR_NODE_OPTIONS_INIT;
+    options.node = id;
+    options.peers = peers.data();
+    options.peer_count = static_cast<uint32_t>(peers.size());
+    options.driver = "sim";
+    options.fabric = cluster->world;
+    options.counters = "";
+    options.seed = cluster->below(UINT64_MAX - 1) + 1;
+    options.message_bytes_max = COMMAND_BYTES_MAX;
+    if (tr_node_open(&options, &node, error, sizeof(error)) != 0) {
+        cluster->verdict.fail("setup", "a node cannot be opened: %s", error);
+        node = nullptr;
+        return;
+    }
+    node->boot = cluster->below(UINT64_MAX - 1) + 1; /* the one thing that no seed gives */
+    clock_ns = clock_at(cluster->now_ns);
+    tr_node_follow(node, &clock_ns);
+    turn_ns = wake_ns = paused_ns = slow_ns = 0;
+    for (auto &seat : seats)
+        open_group(*seat);
+}
+
+void Member::crash()
+{
+    if (!up())
+        return;
+    for (auto &seat : seats) {
+        watch_end(*cluster, *seat);
+        for (Client &client : seat->clients)
+            client.session = nullptr; /* goes with its node */
+    }
+    tr_sim_crash(cluster->world, id);
+    tr_node_close(node);
+    node = nullptr;
+    for (auto &seat : seats)
+        seat->group = nullptr;
+}
+
+/* ---- turns */
+
+void Member::turn()
+{
+    uint64_t now_ns = cluster->now_ns;
+    if (!up() || now_ns < paused_ns || (now_ns < slow_ns && now_ns < turn_ns + turn_every_ns))
+        return;
+    tr_lcore *l = &node->lcore[0];
+    clock_ns = clock_at(now_ns);
+    if (now_ns >= turn_ns + SLEEP_NS / 2)
+        l->idle.state = TR_IDLING_PARK; /* as production after a sleep: it looks at everything */
+    turn_ns = now_ns;
+    cluster->polled = this;
+    uint32_t work = tr_poll(node);
+    cluster->polled = nullptr;
+    uint64_t until_ns = l->deadline_ns > clock_ns ? l->deadline_ns - clock_ns : BUSY_NS;
+    wake_ns = now_ns + (work != 0 ? BUSY_NS : std::min(SLEEP_NS, std::max(until_ns, BUSY_NS)));
+}
+
+} // namespace sim

@@ -1,0 +1,186 @@
+/* Printing. */
+#include "tests/sim/report.h"
+
+#include <cinttypes>
+
+namespace sim
+{
+
+namespace
+{
+
+constexpr uint32_t TRACE_LAST = 24; /* records of each replica that are shown */
+
+const char *const trace_names[TR_TRACE_WHATS] = {
+    "none",       "malformed", "stale",     "wrong cluster", "wrong incarnation",
+    "full",       "role",      "prevote",   "candidate",     "elected",
+    "steps down", "follows",   "promised",  "fenced",        "resent",
+    "fetched",    "ring",      "ring lost", "vector",        "recovering",
+    "founded",    "recovered", "stopped",   "snapshot",      "install",
+};
+
+const char *const role_names[] = {"recovering", "follower", "precandidate",
+                                  "candidate",  "leader",   "stopped"};
+
+const char *const event_names[] = {"none",          "message", "propose",     "read",    "timeout",
+                                   "durable",       "written", "landed",      "fenced",  "applied",
+                                   "snapshot_done", "hint",    "reconfigure", "campaign"};
+
+std::string ballot_text(const tr_ballot &b)
+{
+    return std::to_string(b.round) + "." + std::to_string(b.node) + "." +
+           std::to_string(b.incarnation);
+}
+
+void report_trace(FILE *out, const tr_replica &r)
+{
+    uint32_t kept = std::min<uint32_t>(TRACE_LAST, TR_TRACE_RECORDS);
+    for (uint32_t i = 0; i < kept; i++) {
+        uint32_t at = (r.trace_next + TR_TRACE_RECORDS - kept + i) % TR_TRACE_RECORDS;
+        const tr_trace_record &t = r.trace[at];
+        if (t.what == TR_TRACE_NONE || t.what >= TR_TRACE_WHATS)
+            continue;
+        fprintf(out, "    %12.3f us  %-18s peer %-3u %-14s %" PRIu64 " %" PRIu64 "\n",
+                static_cast<double>(t.now_ns) / 1000, trace_names[t.what],
+                t.peer < r.member_count ? r.config.voter[t.peer] : 0u,
+                t.type != 0 ? tr_message_name(t.type) : "-", t.a, t.b);
+    }
+}
+
+} // namespace
+
+void report_run(FILE *out, const Cluster &c)
+{
+    const tr_sim_counters *n = tr_sim_world_counters(c.world);
+    fprintf(out,
+            "seed %" PRIu64 " %s: %zu nodes, %zu groups, %s, %" PRIu64 " ms, %" PRIu64
+            " steps, %" PRIu64 " commands, %" PRIu64 " reads, %" PRIu64 " elections, %" PRIu64
+            " crashes, %" PRIu64 " datagrams, %" PRIu64 " writes, hash %016" PRIx64 ": %s\n",
+            c.setup.seed, c.setup.profile->name, c.members.size(), c.families.size(),
+            c.one_sided ? "one-sided" : "messages", c.now_ns / 1000000, c.totals.steps,
+            c.totals.commands, c.totals.reads, c.totals.elections, n->crashes, n->datagrams,
+            n->writes, c.hash, c.verdict.failed ? c.verdict.checker.c_str() : "ok");
+}
+
+void report_faults(FILE *out, const tr_sim_counters &network, const Totals &totals)
+{
+#define SIM_REPORT_COUNTER(name, what) \
+    fprintf(out, "  %-18s %12" PRIu64 "  %s\n", #name, network.name, what);
+    TR_SIM_COUNTER_TABLE(SIM_REPORT_COUNTER)
+#undef SIM_REPORT_COUNTER
+    for (int i = FAULT_TIMED_FIRST; i < FAULTS; i++)
+        fprintf(out, "  %-18s %12" PRIu64 "  %s\n", fault_name(i), totals.struck[i], fault_what(i));
+    fprintf(out, "  %-18s %12" PRIu64 "  sessions evicted\n", "evictions", totals.evictions);
+    fprintf(out, "  %-18s %12" PRIu64 "  commands and reads whose outcome clients do not know\n",
+            "unknown", totals.unknown);
+    fprintf(out, "  %-18s %12" PRIu64 "  stale reads that the profile allows\n", "stale",
+            totals.stale_allowed);
+}
+
+void report_nodes(FILE *out, const Cluster &c)
+{
+    for (const auto &m : c.members) {
+        if (!m->up()) {
+            fprintf(out, "  node %u: down, %u lives so far\n", m->id, m->lives);
+            continue;
+        }
+        for (const auto &seat : m->seats) {
+            const tr_replica &r = *seat->replica();
+            fprintf(out,
+                    "  node %u group %u: %s, life %u, promised %s, commit %" PRIu64
+                    ", apply %" PRIu64 ", snapshot %" PRIu64 ", known %" PRIu64
+                    ", last in log %" PRIu64 ", its clock %" PRIu64 " us\n",
+                    m->id, seat->number, role_names[r.role], m->lives,
+                    ballot_text(r.promised).c_str(), r.slot_commit, r.slot_apply, r.slot_snapshot,
+                    r.slot_known, r.log.slot_last, m->clock_ns / 1000);
+            report_trace(out, r);
+        }
+    }
+}
+
+void report_step(const Cluster &c, const Seat &seat, const tr_event &event,
+                 const tr_effects &effects)
+{
+    const tr_replica &r = *seat.replica();
+    const char *what = event_names[event.type];
+    unsigned from = 0;
+    if (event.type == TR_EVENT_MESSAGE) {
+        const tr_message *m = static_cast<const tr_message *>(event.u.message.data);
+        what = event.u.message.bytes >= sizeof(*m) ? tr_message_name(m->type) : "short";
+        from = event.u.message.from + 1u;
+    }
+    fprintf(c.setup.trace,
+            "%" PRIu64 " node %u/%u %s from %u: %s promised %s commit %" PRIu64 " apply %" PRIu64
+            " last %" PRIu64 ";",
+            c.now_ns, seat.member->id, seat.number, what, from, role_names[r.role],
+            ballot_text(r.promised).c_str(), r.slot_commit, r.slot_apply, r.log.slot_last);
+    for (uint32_t i = 0; i < effects.count; i++) {
+        const tr_effect &e = effects.item[i];
+        if (e.type == TR_EFFECT_SEND)
+            fprintf(c.setup.trace, " %s>%x",
+                    tr_message_name(static_cast<const tr_message *>(e.u.send.piece[0].data)->type),
+                    e.peers);
+        else if (e.type == TR_EFFECT_REPLICATE)
+            fprintf(c.setup.trace, " replicate>%x %" PRIu64 "-%" PRIu64, e.peers,
+                    e.u.replicate.slot_first, e.u.replicate.slot_last);
+        else
+            fprintf(c.setup.trace, " effect%u", e.type);
+    }
+    fprintf(c.setup.trace, "\n");
+}
+
+std::string setup_text(const Setup &s)
+{
+    std::string text = "--seed " + std::to_string(s.seed) + " --profile " + s.profile->name;
+    if (s.nodes != 0)
+        text += " --nodes " + std::to_string(s.nodes);
+    if (s.groups != 0)
+        text += " --groups " + std::to_string(s.groups);
+    if (s.faults_us != 0)
+        text += " --faults-us " + std::to_string(s.faults_us);
+    if (s.canary != 0)
+        text += std::string(" --canary ") + canary_name(s.canary);
+    std::string list;
+    for (int i = 0; i < FAULTS; i++) {
+        if ((s.without >> i & 1) != 0)
+            list += std::string(list.empty() ? "" : ",") + fault_name(i);
+    }
+    return list.empty() ? text : text + " --without " + list;
+}
+
+const char *canary_name(uint32_t canary)
+{
+    static const char *const names[] = {"NONE",
+#define SIM_CANARY_NAME(name, what) #name,
+                                        TR_CANARY_TABLE(SIM_CANARY_NAME)
+#undef SIM_CANARY_NAME
+    };
+    return names[canary];
+}
+
+uint32_t canary_find(const std::string &name)
+{
+    uint32_t canary = 1;
+    while (canary < TR_CANARY_COUNT && name != canary_name(canary))
+        canary++;
+    return canary;
+}
+
+void totals_add(Totals &sum, const Totals &one)
+{
+    uint64_t most = std::max(sum.effects_most, one.effects_most);
+    uint64_t *into = reinterpret_cast<uint64_t *>(&sum);
+    const uint64_t *from = reinterpret_cast<const uint64_t *>(&one);
+    for (size_t i = 0; i < sizeof(sum) / sizeof(uint64_t); i++)
+        into[i] += from[i];
+    sum.effects_most = most;
+}
+
+void counters_add(tr_sim_counters &sum, const tr_sim_counters &one)
+{
+#define SIM_ADD_COUNTER(name, what) sum.name += one.name;
+    TR_SIM_COUNTER_TABLE(SIM_ADD_COUNTER)
+#undef SIM_ADD_COUNTER
+}
+
+} // namespace sim

@@ -1,0 +1,427 @@
+/* What is checked of a replica before and after each of its steps. */
+#include "tests/sim/watch.h"
+
+#include "consensus/invariants.h"
+#include "tests/sim/cluster.h"
+#include "tests/sim/report.h"
+
+#include <algorithm>
+
+extern "C" {
+/* What the linker makes of tr_replica_step (--wrap). */
+void __real_tr_replica_step(struct tr_replica *r, const struct tr_event *event,
+                            struct tr_effects *out);
+void __wrap_tr_replica_step(struct tr_replica *r, const struct tr_event *event,
+                            struct tr_effects *out);
+}
+
+namespace sim
+{
+
+namespace
+{
+
+Cluster *watched;
+
+/* A value, as one number. */
+uint64_t key_of(const tr_record &record)
+{
+    return static_cast<uint64_t>(record.payload_crc) << 32 |
+           ((record.payload_bytes * UINT32_C(64) + record.command_count * UINT32_C(4)) ^
+            record.kind);
+}
+
+unsigned long long wide(uint64_t number)
+{
+    return number;
+}
+
+/* ---- slots that an event speaks of, before it is handed over */
+
+struct Touched {
+    uint64_t slot;
+    tr_ballot told, before; /* before: none when the slot was empty */
+};
+
+struct Before {
+    std::vector<Touched> touched;
+    tr_ballot promised;
+    bool is_accept = false;
+};
+
+void touch(const tr_replica &r, const tr_record &record, Before &before)
+{
+    const tr_slot *s = tr_log_at(&r.log, record.slot);
+    tr_ballot none{};
+    before.touched.push_back({record.slot, record.ballot, s != nullptr ? s->ballot : none});
+}
+
+void touch_records(const tr_replica &r, const tr_message &m, Before &before)
+{
+    const uint8_t *at = tr_message_tail(&m);
+    uint32_t left = m.tail_bytes;
+    while (left >= sizeof(tr_record)) {
+        const tr_record *record = reinterpret_cast<const tr_record *>(at);
+        if (record->payload_bytes > TR_ENTRY_BYTES_MAX ||
+            tr_record_bytes(record->payload_bytes) > left)
+            return;
+        touch(r, *record, before);
+        at += tr_record_bytes(record->payload_bytes);
+        left -= tr_record_bytes(record->payload_bytes);
+    }
+}
+
+void look_before(const tr_replica &r, const tr_event &event, Before &before)
+{
+    before.promised = r.promised;
+    if (event.type == TR_EVENT_ENTRIES_SEEN) {
+        for (uint32_t i = 0; i < event.u.entries_seen.count; i++)
+            touch(r, *event.u.entries_seen.record[i], before);
+    }
+    if (event.type != TR_EVENT_MESSAGE)
+        return;
+    const tr_message *m = tr_message_open(event.u.message.data, event.u.message.bytes);
+    if (m == nullptr || (m->type != TR_MESSAGE_ACCEPT && m->type != TR_MESSAGE_PROMISE))
+        return;
+    before.is_accept = m->type == TR_MESSAGE_ACCEPT;
+    touch_records(r, *m, before);
+}
+
+/* ---- acceptors */
+
+/* Nothing below the promise is accepted from a message, and no ballot of a slot falls. */
+void check_touched(Cluster &c, const Seat &seat, const tr_replica &r, const Before &before)
+{
+    for (const Touched &t : before.touched) {
+        const tr_slot *s = tr_log_at(&r.log, t.slot);
+        if (s == nullptr || s->state == TR_SLOT_CHOSEN || t.slot <= r.slot_commit)
+            continue;
+        if (tr_ballot_less(s->ballot, t.before))
+            c.verdict.fail("ballot falls", "node %u slot %llu: from round %llu to %llu",
+                           seat.member->id, wide(t.slot), wide(t.before.round),
+                           wide(s->ballot.round));
+        bool is_new = tr_ballot_equal(s->ballot, t.told) && !tr_ballot_equal(t.before, t.told);
+        if (before.is_accept && is_new && tr_ballot_less(t.told, before.promised))
+            c.verdict.fail("below promise", "node %u slot %llu: accepted round %llu, promised %llu",
+                           seat.member->id, wide(t.slot), wide(t.told.round),
+                           wide(before.promised.round));
+    }
+}
+
+/* What is sent while it must wait for a fence, or for the disk. */
+void check_send(Cluster &c, const Seat &seat, const tr_message &m, bool is_durable)
+{
+    const Watch &w = seat.watch;
+    unsigned id = seat.member->id;
+    bool fencing = !tr_ballot_none(w.fence);
+    if (m.type == TR_MESSAGE_PROMISE) {
+        const tr_promise *p = static_cast<const tr_promise *>(tr_message_body(&m));
+        if (fencing && tr_ballot_equal(p->ballot, w.fence))
+            c.verdict.fail("promise before fence", "node %u round %llu", id, wide(p->ballot.round));
+        if (!is_durable)
+            c.verdict.fail("promise before disk", "node %u round %llu", id, wide(p->ballot.round));
+    }
+    if (m.type == TR_MESSAGE_RECOVERED) {
+        const tr_recovered *a = static_cast<const tr_recovered *>(tr_message_body(&m));
+        if (fencing && a->phase == TR_RECOVER_JOIN && a->state == TR_RECOVERED_NORMAL)
+            c.verdict.fail("join before fence", "node %u lets a peer recover", id);
+    }
+    if (m.type == TR_MESSAGE_ACCEPTED && !is_durable)
+        c.verdict.fail("ack before disk", "node %u", id);
+}
+
+void look_at_effects(Cluster &c, Seat &seat, const tr_event &event, const tr_effects &out)
+{
+    Watch &w = seat.watch;
+    uint64_t barrier = w.persist_barrier;
+    if (event.type == TR_EVENT_FENCED && tr_ballot_equal(event.u.fenced.ballot, w.fence))
+        w.fence = tr_ballot{};
+    if (event.type == TR_EVENT_DURABLE)
+        w.persist_done = event.u.durable.persisted;
+    for (uint32_t i = 0; i < out.count; i++) {
+        const tr_effect &e = out.item[i];
+        if (e.type == TR_EFFECT_FENCE)
+            w.fence = e.u.fence.ballot;
+        /* What is chosen is on the disks of a quorum already. */
+        if (e.type == TR_EFFECT_PERSIST && (e.u.persist.what == TR_PERSIST_PROMISE ||
+                                            e.u.persist.slot_last > seat.replica()->slot_commit))
+            w.persist_asked = e.u.persist.sequence;
+        if (e.type == TR_EFFECT_BARRIER)
+            barrier = w.persist_asked;
+        if (e.type == TR_EFFECT_SEND)
+            check_send(c, seat, *static_cast<const tr_message *>(e.u.send.piece[0].data),
+                       std::max(barrier, w.persist_done) >= w.persist_asked);
+    }
+    w.persist_barrier = barrier;
+    c.totals.effects_most = std::max<uint64_t>(c.totals.effects_most, out.count);
+}
+
+/* ---- chosen values */
+
+bool holds(const tr_replica &r, uint64_t slot, uint64_t key)
+{
+    const tr_slot *s = tr_log_at(&r.log, slot);
+    return slot <= r.slot_commit || (s != nullptr && key_of(*tr_log_record(&r.log, s)) == key);
+}
+
+bool ghost_holds(const Ghost &g, uint64_t slot, uint64_t key)
+{
+    auto entry = g.entries.find(slot);
+    return slot <= g.slot_commit || (entry != g.entries.end() && entry->second == key);
+}
+
+/* Replicas that hold a value: as voters, or in the life that voted last. */
+uint32_t holders(const Cluster &c, uint32_t group, uint64_t slot, uint64_t key)
+{
+    uint32_t count = 0;
+    for (const auto &m : c.members) {
+        const Seat &seat = *m->seats[group];
+        if (m->up() && seat.watch.votes)
+            count += holds(*seat.replica(), slot, key);
+        else
+            count += seat.ghost.is_there && ghost_holds(seat.ghost, slot, key);
+    }
+    return count;
+}
+
+/* A chosen value is held by a Q2. What lies in inbound rings only is not seen from here. */
+void check_held(Cluster &c, const Seat &seat, const tr_replica &r, uint64_t slot)
+{
+    const Chosen::Value &v = c.families[seat.number].chosen.slot[slot];
+    if (c.one_sided || !v.is_known)
+        return;
+    uint32_t count = holders(c, seat.number, slot, v.key);
+    if (count < r.config.quorum_p2)
+        c.verdict.fail("durability", "node %u slot %llu: chosen, and held by %u of %u",
+                       seat.member->id, wide(slot), count, r.config.quorum_p2);
+}
+
+/* One value a slot. */
+void check_chosen(Cluster &c, const Seat &seat, const tr_replica &r, uint64_t slot)
+{
+    Chosen &chosen = c.families[seat.number].chosen;
+    const tr_slot *s = tr_log_at(&r.log, slot);
+    if (chosen.last() < slot)
+        chosen.slot.resize(slot + 1);
+    if (s == nullptr) {
+        if (slot > r.slot_snapshot)
+            c.verdict.fail("lost", "node %u slot %llu: committed, and absent", seat.member->id,
+                           wide(slot));
+        return;
+    }
+    Chosen::Value &v = chosen.slot[slot];
+    uint64_t key = key_of(*tr_log_record(&r.log, s));
+    if (!v.is_known)
+        v = {true, key, s->ballot};
+    if (v.key != key)
+        c.verdict.fail("one value", "node %u slot %llu: chosen are %llx and %llx", seat.member->id,
+                       wide(slot), wide(v.key), wide(key));
+    if (tr_ballot_less(s->ballot, v.ballot))
+        v.ballot = s->ballot;
+}
+
+void look_at_commit(Cluster &c, Seat &seat, const tr_replica &r)
+{
+    Watch &w = seat.watch;
+    Chosen &chosen = c.families[seat.number].chosen;
+    if (r.slot_commit < w.slot_commit)
+        c.verdict.fail("commit falls", "node %u: from %llu to %llu", seat.member->id,
+                       wide(w.slot_commit), wide(r.slot_commit));
+    if (r.slot_commit > w.slot_commit && r.role != TR_REPLICA_RECOVERING) {
+        if (chosen.cluster == 0)
+            chosen.cluster = r.cluster;
+        if (chosen.cluster != r.cluster)
+            c.verdict.fail("founded twice", "node %u commits in %llx, others did in %llx",
+                           seat.member->id, wide(r.cluster), wide(chosen.cluster));
+    }
+    uint64_t first = std::max(w.slot_commit, r.slot_snapshot) + 1;
+    w.slot_commit = r.slot_commit;
+    for (uint64_t slot = first; slot <= r.slot_commit && !c.verdict.failed; slot++) {
+        check_chosen(c, seat, r, slot);
+        if (r.role == TR_REPLICA_LEADER && !c.verdict.failed)
+            check_held(c, seat, r, slot);
+    }
+}
+
+/* ---- changes of role */
+
+/* A leader holds everything that was chosen below its ballot. */
+void check_leader(Cluster &c, const Seat &seat, const tr_replica &r)
+{
+    const Chosen &chosen = c.families[seat.number].chosen;
+    for (uint64_t slot = r.slot_commit + 1; slot <= chosen.last(); slot++) {
+        const Chosen::Value &v = chosen.slot[slot];
+        if (v.is_known && tr_ballot_less(v.ballot, r.ballot) && !holds(r, slot, v.key))
+            c.verdict.fail("leader completeness",
+                           "node %u leads round %llu without slot %llu, chosen in round %llu",
+                           seat.member->id, wide(r.ballot.round), wide(slot), wide(v.ballot.round));
+    }
+}
+
+/* The promise that a recovery brings back: of R others asked since its birth, one at least had
+ * promised the R-th lowest of what the others had promised then. */
+void check_recovered_promise(Cluster &c, const Seat &seat, const tr_replica &r)
+{
+    std::vector<tr_ballot> told;
+    size_t quorum = tr_recovery_quorum(&r.config);
+    for (size_t i = 0; i < c.members.size(); i++) {
+        const Member &m = *c.members[i];
+        bool same = m.up() && m.lives == seat.watch.lives_at_birth[i];
+        if (m.id != seat.member->id)
+            told.push_back(same ? seat.watch.promises_at_birth[i] : tr_ballot{});
+    }
+    std::sort(told.begin(), told.end(), tr_ballot_less);
+    if (quorum - 1 < told.size() && tr_ballot_less(r.promised, told[quorum - 1]))
+        c.verdict.fail("promise forgotten", "node %u is back with round %llu, %llu were promised",
+                       seat.member->id, wide(r.promised.round), wide(told[quorum - 1].round));
+}
+
+void begin_voting(Cluster &c, Seat &seat, const tr_replica &r)
+{
+    const Chosen &chosen = c.families[seat.number].chosen;
+    bool was_there = seat.ghost.is_there;
+    seat.watch.votes = true;
+    seat.ghost = Ghost();
+    if (!was_there)
+        return;
+    check_recovered_promise(c, seat, r);
+    uint64_t lowest = r.slot_commit;
+    for (const auto &m : c.members) {
+        if (m->up() && m->seats[seat.number]->watch.votes)
+            lowest = std::min(lowest, m->seats[seat.number]->replica()->slot_commit);
+    }
+    for (uint64_t slot = lowest + 1; slot <= chosen.last() && !c.verdict.failed; slot++)
+        check_held(c, seat, r, slot);
+}
+
+void look_at_role(Cluster &c, Seat &seat, const tr_replica &r)
+{
+    Watch &w = seat.watch;
+    if (r.role == w.role)
+        return;
+    if (w.role == TR_REPLICA_RECOVERING && r.role != TR_REPLICA_STOPPED)
+        begin_voting(c, seat, r);
+    w.role = r.role;
+    c.totals.elections += r.role == TR_REPLICA_LEADER;
+    if (r.role == TR_REPLICA_LEADER)
+        check_leader(c, seat, r);
+    if (r.role == TR_REPLICA_STOPPED)
+        w.votes = false;
+}
+
+/* ---- a step */
+
+void look_at_fields(Cluster &c, Seat &seat, const tr_replica &r)
+{
+    Watch &w = seat.watch;
+    if (tr_ballot_less(r.promised, w.promised))
+        c.verdict.fail("promise falls", "node %u: from round %llu to %llu", seat.member->id,
+                       wide(w.promised.round), wide(r.promised.round));
+    w.promised = r.promised;
+    bool early = r.log.slot_recyclable > r.slot_apply || r.log.slot_recyclable > r.slot_snapshot;
+    if (early && !r.installing)
+        c.verdict.fail("recycled", "node %u: up to %llu, of which %llu are in a snapshot",
+                       seat.member->id, wide(r.log.slot_recyclable), wide(r.slot_snapshot));
+}
+
+void mix(Cluster &c, uint64_t number)
+{
+    c.hash = (c.hash ^ number) * UINT64_C(0x9e3779b97f4a7c15);
+    c.hash ^= c.hash >> 32;
+}
+
+void mix_step(Cluster &c, const Seat &seat, const tr_replica &r, const tr_event &event,
+              const tr_effects &out)
+{
+    mix(c, c.now_ns);
+    mix(c, static_cast<uint64_t>(seat.member->id) << 32 | seat.number << 8 | event.type);
+    mix(c, r.promised.round ^ r.slot_commit << 20 ^ r.slot_apply << 40);
+    mix(c, r.log.head ^ static_cast<uint64_t>(out.count) << 40 ^
+               static_cast<uint64_t>(out.scratch_used) << 48);
+}
+
+Seat *seat_of(const tr_replica *r)
+{
+    if (watched == nullptr || watched->polled == nullptr)
+        return nullptr;
+    for (auto &seat : watched->polled->seats) {
+        if (seat->group != nullptr && seat->group->replica == r)
+            return seat.get();
+    }
+    return nullptr;
+}
+
+void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
+{
+    Cluster &c = *watched;
+    static Before before; /* kept for its memory */
+    before.touched.clear();
+    before.is_accept = false;
+    look_before(*r, *event, before);
+    __real_tr_replica_step(r, event, out);
+    c.totals.steps++;
+    mix_step(c, seat, *r, *event, *out);
+    if (c.setup.trace != nullptr)
+        report_step(c, seat, *event, *out);
+    if (c.verdict.failed)
+        return;
+    check_touched(c, seat, *r, before);
+    look_at_effects(c, seat, *event, *out);
+    look_at_fields(c, seat, *r);
+    look_at_commit(c, seat, *r);
+    look_at_role(c, seat, *r);
+    if (!c.verdict.failed)
+        tr_replica_check(r);
+}
+
+} // namespace
+
+void watch_begin(Cluster &cluster, Seat &seat)
+{
+    Watch w;
+    for (const auto &m : cluster.members) {
+        const Seat &other = *m->seats[seat.number];
+        bool votes = m->up() && &other != &seat && other.watch.votes && other.group != nullptr;
+        w.promises_at_birth.push_back(votes ? other.replica()->promised : tr_ballot{});
+        w.lives_at_birth.push_back(m->lives);
+    }
+    seat.watch = w;
+}
+
+void watch_end(Cluster &, Seat &seat)
+{
+    if (!seat.watch.votes || seat.group == nullptr)
+        return;
+    const tr_replica &r = *seat.replica();
+    seat.ghost = Ghost();
+    seat.ghost.is_there = true;
+    seat.ghost.slot_commit = r.slot_commit;
+    for (uint64_t slot = r.slot_commit + 1; slot <= r.log.slot_last; slot++) {
+        const tr_slot *s = tr_log_at(&r.log, slot);
+        if (s != nullptr)
+            seat.ghost.entries[slot] = key_of(*tr_log_record(&r.log, s));
+    }
+    seat.watch.votes = false;
+}
+
+void watch_cluster(Cluster *cluster)
+{
+    watched = cluster;
+}
+
+Cluster *watched_cluster()
+{
+    return watched;
+}
+
+} // namespace sim
+
+void __wrap_tr_replica_step(struct tr_replica *r, const struct tr_event *event,
+                            struct tr_effects *out)
+{
+    sim::Seat *seat = sim::seat_of(r);
+    if (seat != nullptr)
+        sim::step(*seat, r, event, out);
+    else
+        __real_tr_replica_step(r, event, out);
+}
