@@ -111,6 +111,16 @@ bool Cluster::can_lose(const Member &member) const
     return lost + 1 <= spare;
 }
 
+bool Cluster::is_founded(uint32_t group) const
+{
+    for (const auto &m : members) {
+        const Seat &seat = *m->seats[group];
+        if (seat.watch.votes || seat.ghost.is_there)
+            return true;
+    }
+    return false;
+}
+
 Member *Cluster::leader() const
 {
     Member *best = nullptr;

@@ -163,6 +163,8 @@ struct Cluster {
     }
     /* Whether one more may lose its memory: recovery needs N - min(Q1, Q2) + 1 others. */
     bool can_lose(const Member &member) const;
+    /* Whether any member votes in a group, or did. */
+    bool is_founded(uint32_t group) const;
     /* The member that leads the first group with the highest ballot; NULL: none. */
     Member *leader() const;
 

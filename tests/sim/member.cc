@@ -36,13 +36,14 @@ void Member::set_clock_rate(int64_t ppm)
 
 bool Member::is_lost() const
 {
-    bool young = lives <= 1 && cluster->setup.profile->starts_apart;
+    bool starts = lives <= 1 && cluster->setup.profile->starts_apart;
     if (lives == 0)
         return false;
     if (!up())
         return true;
     for (const auto &seat : seats) {
-        if (seat->recovers() && !young)
+        /* Before the group is founded there is nothing to lose. */
+        if (seat->recovers() && !(starts && !cluster->is_founded(seat->number)))
             return true;
     }
     return false;

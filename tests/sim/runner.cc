@@ -255,11 +255,12 @@ uint32_t seek_canary(uint32_t canary, uint64_t seed, uint32_t most, Outcome *out
 {
     Setup setup;
     setup.profile = profile_find(canary_profile(canary));
-    setup.canary = canary;
     for (uint32_t i = 0; i < most; i++) {
         setup.seed = seed + i;
+        setup.canary = canary;
         *out = run_apart(setup, true);
-        if (out->is_checked())
+        setup.canary = TR_CANARY_NONE;
+        if (out->is_checked() && !run_apart(setup, true).failed)
             return i + 1;
     }
     return 0;
