@@ -69,6 +69,9 @@ void tr_election_follow(struct tr_replica *r, uint8_t leader)
     tr_timer_stop(r, TR_TIMER_HEARTBEAT);
     tr_timer_stop(r, TR_TIMER_PHASE);
     r->slot_restamp = r->slot_restamp_last + 1;
+    if (r->slot_commit < r->slot_known) {
+        r->pending |= TR_PENDING_COMMIT; /* who led asked nobody for what is missing */
+    }
     if (leader < r->member_count) {
         tr_trace(r, TR_TRACE_FOLLOWS, leader, 0, r->promised.round, 0);
         r->leader_heard_ns = r->now_ns;
