@@ -55,7 +55,7 @@ void Client::send()
 {
     Cluster &c = *seat->member->cluster;
     const Journal &journal = c.families[seat->number].journal;
-    if (draw(c, 4) == 0) {
+    if (draw(c, 8) < c.reads_of_8) {
         if (tr_read(session, "", 0, nullptr) == 0)
             floors.push_back(journal.acked);
         return;

@@ -15,6 +15,8 @@ namespace
 /* Time between two turns of the world, at most. */
 constexpr uint64_t TURN_MAX_NS = 20000;
 constexpr uint64_t US = 1000;
+/* Of all datagrams under way. */
+constexpr uint32_t PACKETS_BYTES = 8u << 20;
 
 } // namespace
 
@@ -35,14 +37,18 @@ void Cluster::make_world()
     options.struct_bytes = sizeof(options);
     options.seed = setup.seed;
     options.profile = network_of(profile, setup.seed, setup.without);
+    datagram_bytes = options.profile.datagram_bytes != 0 ? options.profile.datagram_bytes : 1472;
+    options.datagrams_max =
+        std::max<uint32_t>(2048, std::min(8192u, PACKETS_BYTES / datagram_bytes));
     options.memory.context = this;
     options.memory.allocate = allocate;
-    datagram_bytes = options.profile.datagram_bytes != 0 ? options.profile.datagram_bytes : 1472;
     if (tr_sim_world_create(&options, &world) != TR_OK)
         verdict.fail("setup", "no world can be made");
     tr_sim_advance(world, now_ns);
     one_sided = profile.writes == Writes::On || (profile.writes == Writes::Drawn && below(2) == 0);
-    snapshot_padding = below(2) == 0 ? 0 : static_cast<uint32_t>(below(200000));
+    snapshot_padding = below(2) == 0 ? 0 : static_cast<uint32_t>(below(150000));
+    log_slots = below(2) == 0 ? 1024 : 128;
+    reads_of_8 = below(2) == 0 ? 2 : 6;
     if (profile.lease != Lease::Off) {
         lease_us = 200 + static_cast<uint32_t>(below(800));
         drift_ppm = 1000 + static_cast<uint32_t>(below(20000));

@@ -142,6 +142,8 @@ struct Cluster {
     uint32_t lease_us = 0, drift_ppm = 0;
     uint32_t datagram_bytes = 0;
     uint32_t snapshot_padding = 0;
+    uint32_t log_slots = 0;
+    uint32_t reads_of_8 = 0; /* of eight requests */
     std::string stage;
     std::vector<std::string> addresses;
     std::vector<Family> families;

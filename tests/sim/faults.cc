@@ -134,6 +134,23 @@ void Faults::cut_sides(int fault, bool bridge, uint64_t until_ns)
     }
 }
 
+/* A leader is cut off, from nobody but one as often as from all, and another stands at once. */
+bool Faults::coup(Member &leader, uint64_t until_ns)
+{
+    Member &heir = any(FAULT_COUP);
+    if (&heir == &leader || !heir.up())
+        return false;
+    for (const auto &m : c_.members) {
+        if (m.get() == &heir || draw(FAULT_COUP, 2) == 0) {
+            cut(leader.id, m->id, until_ns);
+            cut(m->id, leader.id, until_ns);
+        }
+    }
+    for (auto &seat : heir.seats)
+        tr_group_campaign(seat->group);
+    return true;
+}
+
 bool Faults::strike_network(int fault)
 {
     uint64_t until_ns = c_.now_ns + draw_octaves(fault, 100 * US, 8);
@@ -155,6 +172,8 @@ bool Faults::strike_network(int fault)
         if (leader != nullptr)
             cut_around(leader->id, true, true, until_ns);
         return leader != nullptr;
+    case FAULT_COUP:
+        return leader != nullptr && coup(*leader, until_ns);
     case FAULT_DEAF:
         cut_around(leader != nullptr && draw(fault, 2) == 0 ? leader->id : a, true, false,
                    until_ns);

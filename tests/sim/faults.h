@@ -40,6 +40,7 @@ class Faults
     bool strike_network(int fault);
     void cut_around(uint16_t id, bool in, bool out, uint64_t until_ns);
     void cut_sides(int fault, bool bridge, uint64_t until_ns);
+    bool coup(Member &leader, uint64_t until_ns);
     void clock(Member &m);
     void disconnect(Member &m);
     void heal();

@@ -54,12 +54,12 @@ static tr_group_options options_of(const Cluster &c, Seat &seat)
     tr_group_options o = TR_GROUP_OPTIONS_INIT;
     o.group = seat.number;
     o.machine = seat.machine.table();
-    o.log_slots = 1024;
-    o.log_bytes = 1u << 20;
+    o.log_slots = c.log_slots;
+    o.log_bytes = 1u << 19;
     o.batch_commands_max = 8;
     o.sessions_max = 16;
     o.reply_cache_bytes = 1u << 16;
-    o.snapshot_bytes_max = 1u << 20;
+    o.snapshot_bytes_max = 1u << 18;
     o.election_timeout_us = ELECTION_US;
     o.heartbeat_us = HEARTBEAT_US;
     o.lease_us = c.lease_us;

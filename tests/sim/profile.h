@@ -38,6 +38,7 @@ namespace sim
     X(CUT_LEADER, "cut-leader", "a leader is cut off")                   \
     X(DEAF, "deaf", "a node hears nobody, and is heard")                 \
     X(BRIDGE, "bridge", "two sides that one node alone reaches both of") \
+    X(COUP, "coup", "a leader is cut off while another stands at once")  \
     X(CLOCK, "clock", "a clock runs fast or slow")                       \
     X(DISCONNECT, "disconnect", "a client goes, and another comes")      \
     X(CAMPAIGN, "campaign", "a node stands for election for no reason")
@@ -52,7 +53,7 @@ enum Fault {
 
 constexpr int TIMED_FAULTS = FAULTS - FAULT_TIMED_FIRST;
 
-enum class Network { Calm, Stormy, Drawn };
+enum class Network { Calm, Late, Drawn }; /* Late: writes land late, and fences end late */
 enum class Writes { Off, On, Drawn };
 enum class Lease { Off, Within, Beyond }; /* clocks keep the stated bound, or not */
 

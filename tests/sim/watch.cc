@@ -47,6 +47,9 @@ struct Before {
     std::vector<Touched> touched;
     tr_ballot promised;
     bool is_accept = false;
+    bool is_stale_heartbeat = false; /* of a leader that has not heard a Q2 for too long */
+    uint8_t leader;
+    uint64_t election_ns;
 };
 
 void touch(const tr_replica &r, const tr_record &record, Before &before)
@@ -74,6 +77,8 @@ void touch_records(const tr_replica &r, const tr_message &m, Before &before)
 void look_before(const tr_replica &r, const tr_event &event, Before &before)
 {
     before.promised = r.promised;
+    before.leader = r.leader;
+    before.election_ns = r.timer[TR_TIMER_ELECTION];
     if (event.type == TR_EVENT_ENTRIES_SEEN) {
         for (uint32_t i = 0; i < event.u.entries_seen.count; i++)
             touch(r, *event.u.entries_seen.record[i], before);
@@ -81,6 +86,10 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
     if (event.type != TR_EVENT_MESSAGE)
         return;
     const tr_message *m = tr_message_open(event.u.message.data, event.u.message.bytes);
+    if (m != nullptr && m->type == TR_MESSAGE_HEARTBEAT) {
+        const tr_heartbeat *h = static_cast<const tr_heartbeat *>(tr_message_body(m));
+        before.is_stale_heartbeat = h->contact_age_ns >= r.config.election_timeout_ns;
+    }
     if (m == nullptr || (m->type != TR_MESSAGE_ACCEPT && m->type != TR_MESSAGE_PROMISE))
         return;
     before.is_accept = m->type == TR_MESSAGE_ACCEPT;
@@ -106,6 +115,17 @@ void check_touched(Cluster &c, const Seat &seat, const tr_replica &r, const Befo
                            seat.member->id, wide(t.slot), wide(t.told.round),
                            wide(before.promised.round));
     }
+}
+
+/* A leader that hears nobody puts no election off (rule 18). */
+void check_stale_heartbeat(Cluster &c, const Seat &seat, const tr_replica &r, const Before &before)
+{
+    bool same = r.leader == before.leader && tr_ballot_equal(r.promised, before.promised);
+    if (before.is_stale_heartbeat && same && r.timer[TR_TIMER_ELECTION] > before.election_ns)
+        c.verdict.fail("stale heartbeat",
+                       "node %u puts its election off for a leader that hears "
+                       "nobody",
+                       seat.member->id);
 }
 
 /* What is sent while it must wait for a fence, or for the disk. */
@@ -356,7 +376,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     Cluster &c = *watched;
     static Before before; /* kept for its memory */
     before.touched.clear();
-    before.is_accept = false;
+    before.is_accept = before.is_stale_heartbeat = false;
     look_before(*r, *event, before);
     __real_tr_replica_step(r, event, out);
     c.totals.steps++;
@@ -366,6 +386,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     if (c.verdict.failed)
         return;
     check_touched(c, seat, *r, before);
+    check_stale_heartbeat(c, seat, *r, before);
     look_at_effects(c, seat, *event, *out);
     look_at_fields(c, seat, *r);
     look_at_commit(c, seat, *r);
