@@ -10,7 +10,6 @@ namespace
 {
 
 constexpr uint32_t FLIGHT_MAX = 16; /* commands and reads of a client under way */
-constexpr uint64_t PACE_NS = 60000; /* mean time between two submissions of a client */
 
 uint64_t draw(Cluster &c, uint64_t bound)
 {
@@ -39,7 +38,7 @@ void Client::open()
     options.queue_bytes = 1u << 16;
     options.deadline_us = draw(c, 4) == 0 ? 2000 + draw(c, 30000) : 0;
     floors.clear();
-    next_ns = c.now_ns + draw(c, 2 * PACE_NS);
+    next_ns = c.now_ns + draw(c, 2 * c.pace_ns);
     if (tr_session_open(seat->group, &options, &session) != 0)
         session = nullptr; /* those that were closed are not gone yet: later */
 }
@@ -72,7 +71,7 @@ void Client::work(bool calm)
     Cluster &c = *seat->member->cluster;
     if (c.now_ns < next_ns)
         return;
-    next_ns = c.now_ns + draw(c, 2 * PACE_NS * (calm ? 8 : 1));
+    next_ns = c.now_ns + draw(c, 2 * c.pace_ns * (calm ? 8 : 1));
     if (session == nullptr) {
         open();
         return;

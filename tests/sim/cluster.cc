@@ -48,6 +48,7 @@ void Cluster::make_world()
     one_sided = profile.writes == Writes::On || (profile.writes == Writes::Drawn && below(2) == 0);
     snapshot_padding = below(2) == 0 ? 0 : static_cast<uint32_t>(below(150000));
     log_slots = below(2) == 0 ? 1024 : 128;
+    pace_ns = below(2) == 0 ? 25000 : 80000;
     reads_of_8 = below(2) == 0 ? 2 : 6;
     if (profile.lease != Lease::Off) {
         lease_us = 200 + static_cast<uint32_t>(below(800));

@@ -46,6 +46,6 @@ std::vector<const sim::Profile *> profiles()
 }
 
 INSTANTIATE_TEST_SUITE_P(Profiles, SimCluster, ::testing::ValuesIn(profiles()),
-                         [](const auto &info) { return std::string(info.param->name); });
+                         [](const auto &given) { return std::string(given.param->name); });
 
 } // namespace

@@ -60,7 +60,7 @@ const Profile table[] = {
      false,
      false,
      false,
-     {20000, 0, 6000, 0, 0, 0, 0, 5000, 0, 0, 4000, 0, 0, 4000}},
+     {40000, 0, 6000, 0, 0, 2000, 0, 0, 0, 0, 4000, 0, 0, 1000}},
     {"crashes",
      "nodes lose their memory",
      Network::Drawn,
@@ -224,8 +224,9 @@ tr_sim_profile network_of(const Profile &profile, uint64_t seed, uint32_t withou
     if (profile.network != Network::Calm)
         p = tr_sim_profile_drawn(seed);
     if (profile.network == Network::Late) {
-        p.write_early_ppm = std::max<uint32_t>(p.write_early_ppm, 100000);
-        p.write_late_ns = {50000, 1000000};
+        p.write_early_ppm = std::max<uint32_t>(p.write_early_ppm, 300000);
+        p.write_late_ns = {50000, 5000000};
+        p.drop_ppm = std::max<uint32_t>(p.drop_ppm, 50000);
         p.fence_ns = {100000, 500000};
     }
     uint32_t *rate[] = {&p.drop_ppm,         &p.duplicate_ppm,     &p.corrupt_ppm,

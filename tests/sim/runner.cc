@@ -214,6 +214,15 @@ Setup shrink(const Setup &setup)
 
 /* ---- canaries */
 
+const char *canary_gap(uint32_t canary)
+{
+    if (canary == TR_CANARY_DRAIN_REPLACES_HIGHER)
+        return "needs a write of a leader that lands, late, in a candidate's ring after the page "
+               "of "
+               "a promise with a higher ballot: no fault aims at that";
+    return nullptr;
+}
+
 const char *canary_profile(uint32_t canary)
 {
     switch (static_cast<enum tr_canary>(canary)) {

@@ -6,6 +6,7 @@
 #include "tests/sim/report.h"
 
 #include <algorithm>
+#include <cstring>
 
 extern "C" {
 /* What the linker makes of tr_replica_step (--wrap). */
@@ -49,7 +50,12 @@ struct Before {
     bool is_accept = false;
     bool is_stale_heartbeat = false; /* of a leader that has not heard a Q2 for too long */
     uint8_t leader;
-    uint64_t election_ns;
+    uint64_t election_ns, lease_reads;
+    bool is_accepted = false; /* an acknowledgement, of another vector */
+    bool is_foreign = false;
+    uint8_t from = 0;
+    uint64_t acked = 0; /* by its sender, before */
+    uint32_t incarnation[TR_MEMBERS_MAX];
 };
 
 void touch(const tr_replica &r, const tr_record &record, Before &before)
@@ -79,6 +85,8 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
     before.promised = r.promised;
     before.leader = r.leader;
     before.election_ns = r.timer[TR_TIMER_ELECTION];
+    before.lease_reads = r.count.lease_reads;
+    memcpy(before.incarnation, r.vector.incarnation, sizeof(before.incarnation));
     if (event.type == TR_EVENT_ENTRIES_SEEN) {
         for (uint32_t i = 0; i < event.u.entries_seen.count; i++)
             touch(r, *event.u.entries_seen.record[i], before);
@@ -89,6 +97,13 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
     if (m != nullptr && m->type == TR_MESSAGE_HEARTBEAT) {
         const tr_heartbeat *h = static_cast<const tr_heartbeat *>(tr_message_body(m));
         before.is_stale_heartbeat = h->contact_age_ns >= r.config.election_timeout_ns;
+    }
+    if (m != nullptr && m->type == TR_MESSAGE_ACCEPTED) {
+        const tr_accepted *a = static_cast<const tr_accepted *>(tr_message_body(m));
+        before.is_accepted = true;
+        before.is_foreign = a->vector_hash != r.vector_hash;
+        before.from = event.u.message.from;
+        before.acked = r.peer[before.from].slot_acked;
     }
     if (m == nullptr || (m->type != TR_MESSAGE_ACCEPT && m->type != TR_MESSAGE_PROMISE))
         return;
@@ -128,6 +143,53 @@ void check_stale_heartbeat(Cluster &c, const Seat &seat, const tr_replica &r, co
                        seat.member->id);
 }
 
+/* Acknowledgements of others who know other incarnations, and of incarnations that are over, do not
+ * count (rule 2). */
+void check_vector(Cluster &c, const Seat &seat, const tr_replica &r, const Before &before)
+{
+    if (r.role != TR_REPLICA_LEADER)
+        return;
+    const tr_core_peer &from = r.peer[before.from];
+    if (before.is_accepted && before.is_foreign && from.slot_acked > before.acked &&
+        from.slot_acked > r.slot_commit)
+        c.verdict.fail("foreign vector", "node %u counts slot %llu of node %u", seat.member->id,
+                       wide(from.slot_acked), before.from + 1u);
+    for (uint8_t i = 0; i < r.member_count && !before.is_accepted; i++) {
+        bool is_new = r.vector.incarnation[i] > before.incarnation[i];
+        if (is_new && (r.peer[i].slot_acked > r.slot_commit || r.peer[i].stamp_acked != 0))
+            c.verdict.fail("old incarnation", "node %u counts slot %llu of a dead node %u",
+                           seat.member->id, wide(r.peer[i].slot_acked), i + 1u);
+    }
+}
+
+/* Members whose promise to withhold promises from everybody but a leader holds now. */
+uint32_t lease_holders(const Cluster &c, const Seat &seat)
+{
+    uint32_t count = 0;
+    for (const auto &m : c.members) {
+        const Watch &w = m->seats[seat.number]->watch;
+        bool holds =
+            m->up() && w.lease_owner == seat.member->id && m->clock_at(c.now_ns) < w.lease_until_ns;
+        count += m.get() == seat.member || !m->up() || !w.votes || holds;
+    }
+    return count;
+}
+
+/* Rule 16: who granted a lease promises nobody else, and a leader reads on no other. */
+void check_lease(Cluster &c, Seat &seat, const tr_replica &r, const Before &before)
+{
+    Watch &w = seat.watch;
+    bool rises = tr_ballot_less(before.promised, r.promised);
+    if (rises && w.votes && r.promised.node != w.lease_owner && r.now_ns < w.lease_until_ns)
+        c.verdict.fail("lease broken", "node %u promises node %u, and owes node %u another %llu us",
+                       seat.member->id, r.promised.node, w.lease_owner,
+                       wide((w.lease_until_ns - r.now_ns) / 1000));
+    if (r.count.lease_reads > before.lease_reads && c.setup.profile->lease == Lease::Within &&
+        lease_holders(c, seat) < r.config.quorum_p2)
+        c.verdict.fail("lease over", "node %u reads on a lease of %u of %u", seat.member->id,
+                       lease_holders(c, seat), r.config.quorum_p2);
+}
+
 /* What is sent while it must wait for a fence, or for the disk. */
 void check_send(Cluster &c, const Seat &seat, const tr_message &m, bool is_durable)
 {
@@ -148,6 +210,25 @@ void check_send(Cluster &c, const Seat &seat, const tr_message &m, bool is_durab
     }
     if (m.type == TR_MESSAGE_ACCEPTED && !is_durable)
         c.verdict.fail("ack before disk", "node %u", id);
+    if (m.type == TR_MESSAGE_READ_SLOT) {
+        const tr_replica &r = *seat.replica();
+        const tr_read_slot *a = static_cast<const tr_read_slot *>(tr_message_body(&m));
+        if (tr_ballot_equal(a->ballot, r.ballot) && a->slot < r.slot_opened)
+            c.verdict.fail("read before opened", "node %u tells slot %llu, and opens at %llu", id,
+                           wide(a->slot), wide(r.slot_opened));
+    }
+}
+
+/* A lease that an acknowledgement grants, from now on by the own clock. */
+void note_lease(Watch &w, const tr_replica &r, const tr_message &m)
+{
+    const tr_accepted *a = static_cast<const tr_accepted *>(tr_message_body(&m));
+    if (m.type != TR_MESSAGE_ACCEPTED || (a->flags & TR_ACCEPTED_LEASE) == 0)
+        return;
+    w.lease_owner = a->ballot.node;
+    w.lease_until_ns =
+        std::max(w.lease_until_ns, r.now_ns + r.config.lease_ns +
+                                       r.config.lease_ns / 1000000 * r.config.clock_drift_ppm);
 }
 
 void look_at_effects(Cluster &c, Seat &seat, const tr_event &event, const tr_effects &out)
@@ -168,9 +249,11 @@ void look_at_effects(Cluster &c, Seat &seat, const tr_event &event, const tr_eff
             w.persist_asked = e.u.persist.sequence;
         if (e.type == TR_EFFECT_BARRIER)
             barrier = w.persist_asked;
-        if (e.type == TR_EFFECT_SEND)
-            check_send(c, seat, *static_cast<const tr_message *>(e.u.send.piece[0].data),
-                       std::max(barrier, w.persist_done) >= w.persist_asked);
+        if (e.type != TR_EFFECT_SEND)
+            continue;
+        const tr_message &m = *static_cast<const tr_message *>(e.u.send.piece[0].data);
+        check_send(c, seat, m, std::max(barrier, w.persist_done) >= w.persist_asked);
+        note_lease(w, *seat.replica(), m);
     }
     w.persist_barrier = barrier;
     c.totals.effects_most = std::max<uint64_t>(c.totals.effects_most, out.count);
@@ -376,7 +459,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     Cluster &c = *watched;
     static Before before; /* kept for its memory */
     before.touched.clear();
-    before.is_accept = before.is_stale_heartbeat = false;
+    before.is_accept = before.is_stale_heartbeat = before.is_accepted = false;
     look_before(*r, *event, before);
     __real_tr_replica_step(r, event, out);
     c.totals.steps++;
@@ -387,6 +470,8 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
         return;
     check_touched(c, seat, *r, before);
     check_stale_heartbeat(c, seat, *r, before);
+    check_vector(c, seat, *r, before);
+    check_lease(c, seat, *r, before);
     look_at_effects(c, seat, *event, *out);
     look_at_fields(c, seat, *r);
     look_at_commit(c, seat, *r);

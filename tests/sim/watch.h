@@ -49,6 +49,8 @@ struct Watch {
     bool votes = false;
     std::vector<tr_ballot> promises_at_birth; /* of all members, when this life began */
     std::vector<uint32_t> lives_at_birth;
+    uint64_t lease_until_ns = 0; /* by its own clock: it told the owner so */
+    tr_node_id lease_owner = 0;
     uint64_t persist_asked = 0, persist_done = 0; /* PERSISTs: asked for, durable, */
     uint64_t persist_barrier = 0;                 /* before the last BARRIER */
 };
