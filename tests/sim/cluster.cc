@@ -168,7 +168,8 @@ uint64_t Cluster::next_ns() const
             next = std::min(next, m->boot_ns);
             continue;
         }
-        next = std::min(next, std::min(m->crash_ns, std::max(m->wake_ns, m->paused_ns)));
+        next = std::min(next, std::min(std::min(m->crash_ns, m->campaign_ns),
+                                       std::max(m->wake_ns, m->paused_ns)));
     }
     return std::max(next, now_ns + US / 2);
 }
@@ -183,6 +184,10 @@ void Cluster::start_and_stop()
                 m->crash();
                 m->boot_ns = now_ns + 5 * US + below(100 * US);
             }
+        }
+        if (m->up() && now_ns >= m->campaign_ns) {
+            m->campaign_ns = UINT64_MAX;
+            tr_group_campaign(m->seats[0]->group);
         }
         if (m->up() || now_ns < m->boot_ns)
             continue;

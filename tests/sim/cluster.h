@@ -92,6 +92,7 @@ struct Member {
     uint64_t crash_ns = UINT64_MAX;          /* of the next of these */
     uint64_t paused_ns = 0, slow_ns = 0;     /* until then */
     uint64_t turn_every_ns = 0, turn_ns = 0; /* while it is slow; the last turn */
+    uint64_t campaign_ns = UINT64_MAX;       /* when it stands for election */
     uint64_t wake_ns = 0;                    /* when it wants a turn */
     uint64_t clock_ns = 0;                   /* its own clock, which its node reads */
     uint64_t clock_base_ns = 0, clock_since_ns = 0;

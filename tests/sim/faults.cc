@@ -77,7 +77,7 @@ void Faults::end()
     for (auto &m : c_.members) {
         m->paused_ns = m->slow_ns = 0;
         m->storm = 0;
-        m->crash_ns = UINT64_MAX;
+        m->crash_ns = m->campaign_ns = UINT64_MAX;
         m->boot_ns = 0;
     }
 }
@@ -151,6 +151,21 @@ bool Faults::coup(Member &leader, uint64_t until_ns)
     return true;
 }
 
+/* A follower is cut off while another one comes to lead, and stands as soon as it is back: what the
+ * first leader wrote into its ring may land only now. */
+bool Faults::exile(const Member &leader)
+{
+    Member &exiled = any(FAULT_EXILE);
+    Member &heir = any(FAULT_EXILE);
+    uint64_t until_ns = c_.now_ns + 300 * US + draw(FAULT_EXILE, 1500 * US);
+    if (&exiled == &leader || &heir == &leader || &heir == &exiled || !heir.up() || !exiled.up())
+        return false;
+    cut_around(exiled.id, true, true, until_ns);
+    tr_group_campaign(heir.seats[0]->group);
+    exiled.campaign_ns = until_ns + 1;
+    return true;
+}
+
 bool Faults::strike_network(int fault)
 {
     uint64_t until_ns = c_.now_ns + draw_octaves(fault, 100 * US, 8);
@@ -174,6 +189,8 @@ bool Faults::strike_network(int fault)
         return leader != nullptr;
     case FAULT_COUP:
         return leader != nullptr && coup(*leader, until_ns);
+    case FAULT_EXILE:
+        return leader != nullptr && exile(*leader);
     case FAULT_DEAF:
         cut_around(leader != nullptr && draw(fault, 2) == 0 ? leader->id : a, true, false,
                    until_ns);

@@ -41,6 +41,7 @@ class Faults
     void cut_around(uint16_t id, bool in, bool out, uint64_t until_ns);
     void cut_sides(int fault, bool bridge, uint64_t until_ns);
     bool coup(Member &leader, uint64_t until_ns);
+    bool exile(const Member &leader);
     void clock(Member &m);
     void disconnect(Member &m);
     void heal();

@@ -39,6 +39,7 @@ namespace sim
     X(DEAF, "deaf", "a node hears nobody, and is heard")                 \
     X(BRIDGE, "bridge", "two sides that one node alone reaches both of") \
     X(COUP, "coup", "a leader is cut off while another stands at once")  \
+    X(EXILE, "exile", "a follower misses a leadership, then stands")     \
     X(CLOCK, "clock", "a clock runs fast or slow")                       \
     X(DISCONNECT, "disconnect", "a client goes, and another comes")      \
     X(CAMPAIGN, "campaign", "a node stands for election for no reason")
