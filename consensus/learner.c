@@ -363,6 +363,7 @@ void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev)
     r->count.log_wraps = r->log.wrap_count;
     recycle_up_to(r);
     tr_learner_advance(r);
+    tr_read_answer(r); /* a snapshot installed may be all that they waited for */
 }
 
 /* ---- pulling a snapshot: the receiver asks, chunk by chunk, and can go on after any loss */
