@@ -154,14 +154,15 @@ void Member::crash()
         return;
     for (auto &seat : seats) {
         watch_end(*cluster, *seat);
-        for (Client &client : seat->clients)
-            client.session = nullptr; /* goes with its node */
     }
     tr_sim_crash(cluster->world, id);
     tr_node_close(node);
     node = nullptr;
-    for (auto &seat : seats)
+    for (auto &seat : seats) {
         seat->group = nullptr;
+        for (Client &client : seat->clients)
+            client.close(); /* a session outlives its node */
+    }
 }
 
 /* ---- turns */
