@@ -54,7 +54,9 @@ static int snapshot(void *context, struct tr_writer *writer)
 static int restore(void *context, struct tr_reader *reader)
 {
     struct kv_machine *machine = context;
-    int status = kv_store_restore(&machine->store, get, reader);
+    int status = kv_store_restore(&machine->store, get, reader, tr_reader_left(reader));
+    if (status == 0 && tr_reader_left(reader) != 0)
+        status = TR_EPROTO; /* what follows belongs to nothing */
     kv_machine_show(machine);
     return status;
 }

@@ -144,9 +144,10 @@ static int get_head(struct head *head, kv_source_fn get, void *context)
     return le32toh(head->seeded) <= 1 ? 0 : TR_EPROTO;
 }
 
-/* Reads one entry. It must come after `last`, so that no key comes twice. */
+/* Reads one entry of an image of so many bytes: nothing longer is believed, or memory taken for it.
+ * It must come after `last`, so that no key comes twice. */
 static int get_entry(struct kv_store *store, struct kv_entry **last, kv_source_fn get,
-                     void *context)
+                     void *context, uint64_t bytes)
 {
     struct entry_head head;
     int status = get(context, &head, sizeof(head));
@@ -154,7 +155,8 @@ static int get_entry(struct kv_store *store, struct kv_entry **last, kv_source_f
         return status;
     uint32_t key_bytes = le32toh(head.key_bytes);
     uint32_t value_bytes = le32toh(head.value_bytes);
-    if (key_bytes > SNAPSHOT_BYTES_MAX || value_bytes > SNAPSHOT_BYTES_MAX)
+    if (key_bytes > SNAPSHOT_BYTES_MAX || value_bytes > SNAPSHOT_BYTES_MAX ||
+        (uint64_t)key_bytes + value_bytes > bytes)
         return TR_EPROTO;
     struct kv_key key = {.data = NULL, .bytes = 0};
     struct kv_entry *entry = kv_entry_make(&key, key_bytes + value_bytes);
@@ -176,7 +178,7 @@ static int get_entry(struct kv_store *store, struct kv_entry **last, kv_source_f
     return 0;
 }
 
-int kv_store_restore(struct kv_store *store, kv_source_fn get, void *context)
+int kv_store_restore(struct kv_store *store, kv_source_fn get, void *context, uint64_t bytes)
 {
     struct head head;
     int status = get_head(&head, get, context);
@@ -188,7 +190,7 @@ int kv_store_restore(struct kv_store *store, kv_source_fn get, void *context)
     fresh.seeded = le32toh(head.seeded) != 0;
     struct kv_entry *last = NULL;
     for (uint64_t at = 0; status == 0 && at < le64toh(head.entry_count); at++)
-        status = get_entry(&fresh, &last, get, context);
+        status = get_entry(&fresh, &last, get, context, bytes);
     if (status == 0 && fresh.digest != le64toh(head.digest))
         status = TR_EPROTO;
     if (status != 0) {

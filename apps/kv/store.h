@@ -111,9 +111,9 @@ static inline uint64_t kv_store_charge(uint32_t key_bytes, uint32_t value_bytes)
 /* Writes the whole store; equal stores write equal bytes. Returns 0 or the sink's code. */
 int kv_store_snapshot(const struct kv_store *store, kv_sink_fn put, void *context);
 
-/* Replaces the contents by a snapshot. Returns 0; TR_EPROTO when it is none or is damaged, or the
- * source's code: the contents are unchanged then. */
-int kv_store_restore(struct kv_store *store, kv_source_fn get, void *context);
+/* Replaces the contents by a snapshot, for which there are so many bytes. Returns 0; TR_EPROTO when
+ * it is none or is damaged, or the source's code: the contents are unchanged then. */
+int kv_store_restore(struct kv_store *store, kv_source_fn get, void *context, uint64_t bytes);
 
 #ifdef __cplusplus
 }

@@ -35,7 +35,8 @@ int snapshot(void *context, tr_writer *writer)
 /* The planted bug: a store that could not be restored is taken for one that was. */
 int restore(void *context, tr_reader *reader)
 {
-    int status = kv_store_restore(static_cast<kv_store *>(context), get, reader);
+    int status =
+        kv_store_restore(static_cast<kv_store *>(context), get, reader, tr_reader_left(reader));
     if (fuzz::planted())
         return TR_OK;
     if (status == TR_OK && tr_reader_left(reader) != 0)

@@ -66,7 +66,7 @@ struct store {
     int restore(const std::string &snapshot)
     {
         std::string rest = snapshot;
-        return kv_store_restore(&s, take, &rest);
+        return kv_store_restore(&s, take, &rest, rest.size());
     }
     static int take(void *context, void *data, size_t bytes)
     {
