@@ -58,6 +58,7 @@ struct Options {
     uint32_t entry_bytes_max = 4096;
     uint64_t lease_ns = 0;
     bool one_sided = false; /* FENCED brings grants; the test tells WRITTEN and ENTRIES_SEEN */
+    uint32_t canary = 0;    /* of every replica, in builds with canaries */
 };
 
 constexpr uint64_t ELECTION_NS = 1000000;
@@ -87,6 +88,9 @@ class World
         uint64_t image_slot = 0;
         std::vector<uint8_t> image, incoming;
         uint64_t persisted = 0;
+        uint64_t durable = 0;
+        bool barred = false; /* a BARRIER waits for what was persisted; `held` waits behind it */
+        std::deque<std::function<void()>> held;
         uint64_t read_ready = 0;
     };
 
@@ -108,8 +112,13 @@ class World
 
     uint64_t now_ns = 1000000;
     bool checks = true;           /* invariants, after every step */
+    bool writes_by_hand = true;   /* else one-sided writes land and complete at once */
     std::deque<Sent> wire;        /* messages under way, oldest first */
     bool cut[16][16] = {{false}}; /* links that lose everything: from, to */
+
+    /* Who looks on: at every event before its step, at every effect before it is carried out. */
+    std::function<void(uint8_t, const tr_event &)> on_event;
+    std::function<void(uint8_t, const tr_effect &)> on_effect;
 
     Node &node(uint8_t i)
     {
@@ -144,6 +153,7 @@ class World
         n.fences_by_hand = fences;
         n.images_by_hand = images;
         n.r = tr_replica_init(memory, &n.config, now_ns);
+        tr_replica_set_canary(n.r, options_.canary);
         n.up = true;
     }
     void crash(uint8_t i)
@@ -156,6 +166,8 @@ class World
         Node &n = nodes_[i];
         const auto &effects = effects_; /* carried out before anything follows up */
         event.now_ns = now_ns;
+        if (on_event)
+            on_event(i, event);
         tr_replica_step(n.r, &event, effects.get());
         if (checks)
             tr_replica_check(n.r);
@@ -300,21 +312,28 @@ class World
     /* A batch of one command that holds a number. */
     void propose(uint8_t i, uint64_t number, uint32_t command_bytes = 8)
     {
+        std::vector<uint8_t> command(command_bytes + sizeof(number), 0);
+        memcpy(command.data(), &number, sizeof(number));
+        propose_bytes(i, number, command.data(), command_bytes);
+        timeout(i); /* what the proposals of a cycle left pending */
+    }
+    /* A batch of one command, whose cycle has not ended yet. */
+    void propose_bytes(uint8_t i, uint64_t sequence, const void *command, uint32_t command_bytes)
+    {
         uint32_t bytes = tr_run_bytes(1, command_bytes);
         std::vector<uint64_t> words((bytes + 7) / 8, 0);
         tr_run *run = reinterpret_cast<tr_run *>(words.data());
         run->session = 1;
-        run->sequence = number;
+        run->sequence = sequence;
         run->bytes_each = command_bytes;
         run->count = 1;
-        memcpy(run + 1, &number, sizeof(number));
+        memcpy(run + 1, command, command_bytes);
         tr_event event{};
         event.type = TR_EVENT_PROPOSE;
         event.u.propose.data = words.data();
         event.u.propose.bytes = bytes;
         event.u.propose.command_count = 1;
         step(i, event);
-        timeout(i); /* what the proposals of a cycle left pending */
     }
     void read(uint8_t i, uint64_t id)
     {
@@ -335,20 +354,33 @@ class World
     /* The fence that a node was asked for ends. */
     void fenced(uint8_t i)
     {
+        fenced(i, nodes_[i].fence);
+    }
+    /* Or that of another ballot, asked for earlier. */
+    void fenced(uint8_t i, tr_ballot ballot)
+    {
         Node &n = nodes_[i];
         tr_event event{};
         event.type = TR_EVENT_FENCED;
-        event.u.fenced.ballot = n.fence;
+        event.u.fenced.ballot = ballot;
         if (options_.one_sided && n.fence_owner != n.config.self)
             event.u.fenced.grant = grant(i);
-        n.fence = tr_ballot{};
+        if (tr_ballot_equal(ballot, n.fence))
+            n.fence = tr_ballot{};
         step(i, event);
     }
     void durable(uint8_t i)
     {
         tr_event event{};
         event.type = TR_EVENT_DURABLE;
+        nodes_[i].durable = nodes_[i].persisted;
         event.u.durable.persisted = nodes_[i].persisted;
+        nodes_[i].barred = false;
+        while (!nodes_[i].held.empty() && !nodes_[i].barred) {
+            std::function<void()> effect = std::move(nodes_[i].held.front());
+            nodes_[i].held.pop_front();
+            effect();
+        }
         step(i, event);
     }
     void applied(uint8_t i, uint64_t slot)
@@ -493,7 +525,20 @@ class World
             memcpy(at, piece[p].data, piece[p].bytes);
             at += piece[p].bytes;
         }
-        wire.push_back(std::move(sent));
+        auto leave = [this, s = std::move(sent)]() mutable { wire.push_back(std::move(s)); };
+        behind_barrier(from, std::move(leave));
+    }
+    /* Carries out an effect, or has it wait for the disk. */
+    void behind_barrier(uint8_t i, std::function<void()> effect)
+    {
+        if (nodes_[i].barred)
+            nodes_[i].held.push_back(std::move(effect));
+        else
+            effect();
+    }
+    void bar(uint8_t i)
+    {
+        nodes_[i].barred = nodes_[i].durable < nodes_[i].persisted;
     }
     void replicate(uint8_t i, const tr_effect &e)
     {
@@ -501,9 +546,14 @@ class World
         tr_piece piece[1 + TR_SEND_PIECES_MAX];
         uint32_t piece_count = 0;
         for (uint8_t to = 0; to < count(); to++) {
-            if ((e.peers >> to & 1) == 0 || tr_replica_grant(at(i), to) != nullptr)
+            if ((e.peers >> to & 1) == 0)
                 continue;
             uint64_t first = e.u.replicate.slot_first;
+            if (tr_replica_grant(at(i), to) != nullptr) {
+                if (!writes_by_hand)
+                    later([this, i, to, e] { write(i, to, e); });
+                continue;
+            }
             while (first <= e.u.replicate.slot_last) {
                 uint64_t last = tr_replica_accept(at(i), first, e.u.replicate.slot_last, header,
                                                   piece, &piece_count);
@@ -513,6 +563,12 @@ class World
                 first = last + 1;
             }
         }
+    }
+    void write(uint8_t i, uint8_t to, const tr_effect &e)
+    {
+        for (uint64_t slot = e.u.replicate.slot_first; slot <= e.u.replicate.slot_last; slot++)
+            ring_record(i, to, slot);
+        written(i, to, e.u.replicate.slot_first, e.u.replicate.slot_last);
     }
     void send_chunks(uint8_t i, const tr_effect &e)
     {
@@ -535,6 +591,8 @@ class World
     {
         Node &n = nodes_[i];
         n.effects.push_back(e);
+        if (on_effect)
+            on_effect(i, e);
         switch (static_cast<tr_effect_type>(e.type)) {
         case TR_EFFECT_SEND:
             for (uint8_t to = 0; to < count(); to++)
@@ -542,7 +600,7 @@ class World
                     send(i, to, e.u.send.piece, e.piece_count);
             break;
         case TR_EFFECT_REPLICATE:
-            replicate(i, e);
+            behind_barrier(i, [this, i, e] { replicate(i, e); });
             break;
         case TR_EFFECT_FENCE:
             n.fence = e.u.fence.ballot;
@@ -557,7 +615,9 @@ class World
             break;
         case TR_EFFECT_COMMIT:
             if (!n.applies_by_hand)
-                later([this, i, slot = e.u.commit.slot] { applied(i, slot); });
+                behind_barrier(i, [this, i, slot = e.u.commit.slot] {
+                    later([this, i, slot] { applied(i, slot); });
+                });
             break;
         case TR_EFFECT_READ_READY:
             n.read_ready = e.u.read_ready.id;
@@ -581,6 +641,8 @@ class World
                 later([this, i] { image_installed(i); });
             break;
         case TR_EFFECT_BARRIER:
+            behind_barrier(i, [this, i] { bar(i); });
+            break;
         case TR_EFFECT_REJECT:
         case TR_EFFECT_RESUBMIT:
         case TR_EFFECT_LEADER:
