@@ -1,4 +1,5 @@
-/* The scripts of this folder. */
+/* The scripts: NAME.txt of this folder, and rules/CANARY.txt, the schedule that the rule closes
+ * which the canary breaks (consensus/canary.h). */
 #ifndef TR_TESTS_TRACE_SCRIPTS_HERE_H
 #define TR_TESTS_TRACE_SCRIPTS_HERE_H
 
@@ -10,18 +11,19 @@
 namespace trace
 {
 
-inline std::string script_path(const std::string &name)
+inline std::string script_path(const std::string &name, const std::string &extension = ".txt")
 {
-    return std::string(TR_TRACE_SCRIPTS) + "/" + name + ".txt";
+    return std::string(TR_TRACE_SCRIPTS) + "/" + name + extension;
 }
 
-/* Names of all scripts, in order; never empty unless the folder is. */
+/* Names of all scripts, in order: those of this folder, and those of the rules. */
 inline std::vector<std::string> scripts_here()
 {
     std::vector<std::string> names;
-    for (const auto &entry : std::filesystem::directory_iterator(TR_TRACE_SCRIPTS))
-        if (entry.path().extension() == ".txt")
-            names.push_back(entry.path().stem().string());
+    for (const char *folder : {"", "rules/"})
+        for (const auto &entry : std::filesystem::directory_iterator(script_path(folder, "")))
+            if (entry.path().extension() == ".txt")
+                names.push_back(folder + entry.path().stem().string());
     std::sort(names.begin(), names.end());
     return names;
 }

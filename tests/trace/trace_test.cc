@@ -27,8 +27,14 @@ TEST_P(Trace, IsAsExpected)
     EXPECT_EQ("", world.violation()) << path;
 }
 
-INSTANTIATE_TEST_SUITE_P(Scripts, Trace, ::testing::ValuesIn(trace::scripts_here()),
-                         [](const auto &script) { return script.param; });
+std::string name_of(const ::testing::TestParamInfo<std::string> &script)
+{
+    std::string name = script.param;
+    std::replace(name.begin(), name.end(), '/', '_');
+    return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Scripts, Trace, ::testing::ValuesIn(trace::scripts_here()), name_of);
 
 TEST(Difference, MarksWhatIsMissingAndWhatIsNew)
 {

@@ -74,6 +74,7 @@ TraceWorld::Command TraceWorld::command_of(const std::string &name)
         {"heal", &TraceWorld::heal},
         {"tick", &TraceWorld::tick},
         {"run", &TraceWorld::run_for},
+        {"progress", &TraceWorld::progress},
         {"propose", &TraceWorld::propose},
         {"fill", &TraceWorld::fill},
         {"read", &TraceWorld::read},
@@ -103,7 +104,6 @@ std::string TraceWorld::run(const std::string &line)
         words.erase(words.begin());
     Command command = words.empty() ? nullptr : command_of(words[0]);
     out_.clear();
-    heading_.clear();
     bool needs_world = command != nullptr && command != &TraceWorld::cluster;
     if (command == nullptr || (needs_world && world_ == nullptr) || !(this->*command)(words)) {
         quiet_ = false;
@@ -114,7 +114,7 @@ std::string TraceWorld::run(const std::string &line)
         end_cycles();
     quiet_ = false;
     if (!violation().empty())
-        say("AGREEMENT BROKEN: " + violation());
+        say("BROKEN: " + violation());
     return out_;
 }
 
@@ -129,9 +129,6 @@ void TraceWorld::say(const std::string &line)
 void TraceWorld::saw(uint8_t i, const tr_effect &effect)
 {
     agreement_->effect(i, effect);
-    if (!heading_.empty())
-        say(heading_);
-    heading_.clear();
     std::string held = world_->node(i).barred ? " (behind the barrier)" : "";
     say("  " + std::to_string(i + 1) + " " + words_of(world_->at(i), effect) + held);
 }
@@ -149,16 +146,17 @@ bool TraceWorld::node_of(const std::string &word, uint8_t *node)
 bool TraceWorld::Selection::matches(Sent &sent) const
 {
     return (from < 0 || sent.from == from) && (to < 0 || sent.to == to) &&
-           (type.empty() || type == tr_message_name(sent.type()));
+           (types.empty() ||
+            types.find("," + std::string(tr_message_name(sent.type())) + ",") != std::string::npos);
 }
 
-/* "1->2", "->2", "1->", a message's type, or both. */
+/* "1->2", "->2", "1->", types of messages ("PREPARE,PROMISE"), or both. */
 bool TraceWorld::select(const Words &w, Selection *selection)
 {
     for (size_t k = 1; k < w.size(); k++) {
         size_t arrow = w[k].find("->");
         if (arrow == std::string::npos) {
-            selection->type = w[k];
+            selection->types = "," + w[k] + ",";
             continue;
         }
         uint8_t node;
@@ -441,6 +439,30 @@ bool TraceWorld::run_for(const Words &w)
     return true;
 }
 
+/* "progress 3ms": within that time somebody must commit something new. */
+bool TraceWorld::progress(const Words &w)
+{
+    uint64_t span_ns;
+    uint64_t before = commit_max();
+    if (w.size() != 2 || !span_of(w[1], &span_ns))
+        return false;
+    bool quiet = quiet_;
+    quiet_ = true;
+    pass(span_ns, true);
+    quiet_ = quiet;
+    if (commit_max() == before)
+        standstill_ = "nothing was committed in " + w[1];
+    return true;
+}
+
+uint64_t TraceWorld::commit_max()
+{
+    uint64_t slot = 0;
+    for (uint8_t i = 0; i < count(); i++)
+        slot = std::max(slot, world_->node(i).up ? world_->at(i)->slot_commit : 0);
+    return slot;
+}
+
 /* ---- clients */
 
 bool TraceWorld::propose(const Words &w)
@@ -453,16 +475,19 @@ bool TraceWorld::propose(const Words &w)
     return true;
 }
 
-/* So many commands, each settled before the next, without a word. */
+/* "fill 1 20 [4000]": so many commands (of so many bytes), each settled before the next, without a
+ * word. */
 bool TraceWorld::fill(const Words &w)
 {
     uint8_t node;
-    uint64_t commands;
-    if (w.size() != 3 || !node_of(w[1], &node) || !number_of(w[2], &commands))
+    uint64_t commands, bytes = 4;
+    if (w.size() < 3 || !node_of(w[1], &node) || !number_of(w[2], &commands) ||
+        (w.size() == 4 && (!number_of(w[3], &bytes) || bytes < 4 || bytes > 4000)))
         return false;
     quiet_ = true;
+    std::string command = "fill" + std::string(bytes - 4, '.');
     for (uint64_t k = 0; k < commands; k++) {
-        world_->propose_bytes(node, ++sequence_, "fill", 4);
+        world_->propose_bytes(node, ++sequence_, command.data(), static_cast<uint32_t>(bytes));
         pass(10000, true);
     }
     return true;
@@ -500,8 +525,10 @@ bool TraceWorld::land(const Words &w)
         uint64_t before = world_->at(peer)->count.entries_seen;
         tr_record header;
         tr_piece payload;
-        if (!tr_replica_ring_record(world_->at(leader), peer, slot, 0, &header, &payload))
-            return false;
+        if (!tr_replica_ring_record(world_->at(leader), peer, slot, 0, &header, &payload)) {
+            say("  " + w[1] + " has no ring at " + w[2] + ", or no slot " + std::to_string(slot));
+            continue;
+        }
         world_->ring_record(leader, peer, slot);
         bool drained = world_->at(peer)->count.entries_seen > before;
         say("  " + w[2] + (drained ? " drains " : " discards ") + std::to_string(slot) + "@" +

@@ -26,10 +26,11 @@ class TraceWorld
     /* Runs one line of a script; returns what happened, a line each. A command that is not
      * understood says so in its output. */
     std::string run(const std::string &line);
-    /* The rule of agreement that was broken, or "". */
+    /* What must never happen and did, or "". */
     std::string violation() const
     {
-        return agreement_ != nullptr ? agreement_->violation() : "";
+        return agreement_ == nullptr || !standstill_.empty() ? standstill_
+                                                             : agreement_->violation();
     }
 
   private:
@@ -38,7 +39,7 @@ class TraceWorld
     using Command = bool (TraceWorld::*)(const Words &);
     struct Selection {
         int from = -1, to = -1;
-        std::string type;
+        std::string types;
         bool matches(Sent &sent) const;
     };
 
@@ -54,6 +55,7 @@ class TraceWorld
     bool heal(const Words &w);
     bool tick(const Words &w);
     bool run_for(const Words &w);
+    bool progress(const Words &w);
     bool propose(const Words &w);
     bool fill(const Words &w);
     bool read(const Words &w);
@@ -80,6 +82,7 @@ class TraceWorld
     void hand(Sent &sent);
     void end_cycles();
     void pass(uint64_t span_ns, bool deliver);
+    uint64_t commit_max();
     uint8_t count() const
     {
         return world_ != nullptr ? world_->count() : 0;
@@ -89,7 +92,7 @@ class TraceWorld
     std::unique_ptr<replica_world::World> world_;
     std::unique_ptr<replica_world::Agreement> agreement_;
     std::string out_;
-    std::string heading_; /* said before the next effect, if there is one */
+    std::string standstill_; /* the progress that was asked for and did not come */
     bool quiet_ = false;
     uint64_t sequence_ = 0;
     uint64_t reads_ = 0;

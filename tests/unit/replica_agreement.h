@@ -1,7 +1,8 @@
 /*
  * What a group of replicas must never do, whatever the schedule, seen from outside: two values
- * chosen in one slot, or a read that misses what was chosen before it was asked for. Looks on at a
- * World; what it finds it keeps, for the test to judge.
+ * chosen in one slot, a read that misses what was chosen before it was asked for, a chosen entry
+ * that is gone before it is applied, or, at level disk, an acknowledgement or a promise of what is
+ * not on the disk. Looks on at a World; what it finds it keeps, for the test to judge.
  */
 #ifndef TR_TESTS_UNIT_REPLICA_AGREEMENT_H
 #define TR_TESTS_UNIT_REPLICA_AGREEMENT_H
@@ -28,6 +29,8 @@ class Agreement
     {
         if (e.type == TR_EVENT_READ)
             reads_[{i, e.u.read.id}] = chosen_.empty() ? 0 : chosen_.rbegin()->first;
+        else if (e.type == TR_EVENT_APPLIED)
+            apply(i, e.u.applied.slot);
     }
     void effect(uint8_t i, const tr_effect &e)
     {
@@ -35,6 +38,8 @@ class Agreement
             commit(i, e.u.commit.slot);
         else if (e.type == TR_EFFECT_READ_READY)
             read_ready(i, e.u.read_ready.id, e.u.read_ready.slot);
+        else if (e.type == TR_EFFECT_SEND && world_.at(i)->config.level == TR_LEVEL_DISK)
+            sends(i, static_cast<const tr_message *>(e.u.send.piece[0].data));
     }
     /* Another process of a node: it applies from the start, and its reads are new ones. */
     void boot(uint8_t i)
@@ -71,6 +76,20 @@ class Agreement
                 fail("two values chosen in slot " + std::to_string(slot));
         }
         told_[i] = last > told_[i] ? last : told_[i];
+    }
+    void apply(uint8_t i, uint64_t last)
+    {
+        const tr_replica *r = world_.at(i);
+        for (uint64_t slot = r->slot_apply + 1; slot <= last; slot++)
+            if (tr_log_at(&r->log, slot) == nullptr)
+                fail("slot " + std::to_string(slot) + " is gone before it is applied");
+    }
+    void sends(uint8_t i, const tr_message *m)
+    {
+        World::Node &n = world_.node(i);
+        bool tells = m->type == TR_MESSAGE_ACCEPTED || m->type == TR_MESSAGE_PROMISE;
+        if (tells && n.durable < n.persisted && !n.barred)
+            fail("node " + std::to_string(i + 1) + " tells what is not on its disk");
     }
     void read_ready(uint8_t i, uint64_t id, uint64_t slot)
     {
