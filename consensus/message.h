@@ -176,6 +176,8 @@ struct tr_read_slot {
     struct tr_ballot ballot;
     uint64_t id;
     uint64_t slot;
+    uint32_t incarnation; /* of who asked: the ids of its next process begin anew */
+    uint32_t reserved;
 };
 
 struct tr_snapshot_pull {

@@ -179,6 +179,7 @@ static void confirm_peers(struct tr_replica *r)
         answer->ballot = r->ballot;
         answer->id = p->read_id;
         answer->slot = p->read_slot;
+        answer->incarnation = r->vector.incarnation[i];
         tr_send_finish(r);
         p->read_id = 0;
     }
@@ -232,7 +233,8 @@ void tr_recv_read_slot(struct tr_replica *r, uint8_t from, const struct tr_messa
 {
     const struct tr_read_slot *answer = tr_message_body(m);
     bool mine = r->role == TR_REPLICA_FOLLOWER && from == r->leader &&
-                tr_ballot_equal(answer->ballot, r->promised);
+                tr_ballot_equal(answer->ballot, r->promised) &&
+                answer->incarnation == r->vector.incarnation[r->self];
     if (!mine || answer->id != r->read_id_round || confirmed_full(r)) {
         r->count.dropped_stale++;
         return;
