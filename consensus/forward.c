@@ -59,8 +59,8 @@ void tr_recv_forwarded(struct tr_replica *r, uint8_t from, const struct tr_messa
         !tr_ballot_equal(f->ballot, r->promised)) {
         return;
     }
-    if (f->stream != r->forward_stream || f->index_next <= r->forward_acked ||
-        f->index_next > r->forward_sent) {
+    if (f->incarnation != r->vector.incarnation[r->self] || f->stream != r->forward_stream ||
+        f->index_next <= r->forward_acked || f->index_next > r->forward_sent) {
         return;
     }
     r->forward_acked = f->index_next;
@@ -83,6 +83,7 @@ void tr_forward_ack(struct tr_replica *r)
         f->ballot = r->ballot;
         f->stream = p->forward_stream;
         f->index_next = p->forward_next;
+        f->incarnation = r->vector.incarnation[i];
         tr_send_finish(r);
     }
 }

@@ -165,6 +165,8 @@ struct tr_forwarded {
     struct tr_ballot ballot;
     uint64_t stream;
     uint64_t index_next;
+    uint32_t incarnation; /* of who forwarded: the streams of its next process begin anew */
+    uint32_t reserved;
 };
 
 struct tr_read_index {
