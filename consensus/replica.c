@@ -349,6 +349,16 @@ static tr_noinline void member_hint(struct tr_replica *r, const struct tr_event 
     }
 }
 
+/* A stopped replica wants nothing: nobody need ask it again. */
+static tr_noinline void rest(struct tr_replica *r)
+{
+    r->pending = 0;
+    r->deadline_ns = TR_NEVER;
+    for (int i = 0; i < TR_TIMERS; i++) {
+        r->timer[i] = TR_NEVER;
+    }
+}
+
 void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct tr_effects *out)
 {
     out->count = 0;
@@ -356,6 +366,7 @@ void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct 
     r->out = out;
     r->now_ns = event->now_ns > r->now_ns ? event->now_ns : r->now_ns;
     if (tr_unlikely(r->role == TR_REPLICA_STOPPED)) {
+        rest(r);
         return;
     }
     switch (event->type) {
