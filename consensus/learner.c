@@ -354,6 +354,9 @@ void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev)
         r->snapshot_not_before_ns = r->now_ns + 2 * r->config.election_timeout_ns;
         return;
     }
+    if (ev->u.snapshot_done.slot < r->slot_snapshot) {
+        return; /* made while a later one was installed */
+    }
     tr_assert(ev->u.snapshot_done.slot <= r->slot_commit);
     r->slot_snapshot = ev->u.snapshot_done.slot;
     r->slot_apply = r->slot_snapshot > r->slot_apply ? r->slot_snapshot : r->slot_apply;
