@@ -215,6 +215,7 @@ bool TraceWorld::cluster(const Words &w)
         if (!option(w[k], &options, by_hand))
             return false;
     world_ = std::make_unique<rw::World>(options);
+    world_->more = true; /* a cycle ends with its command (end_cycles) */
     agreement_ = std::make_unique<rw::Agreement>(*world_);
     world_->on_event = [this](uint8_t i, const tr_event &e) { agreement_->event(i, e); };
     world_->on_effect = [this](uint8_t i, const tr_effect &e) { saw(i, e); };

@@ -33,7 +33,9 @@ struct Acceptor : ::testing::Test {
     const tr_accepted *acknowledgement()
     {
         w.timeout(1);
-        EXPECT_TRUE(w.take(1, 0, TR_MESSAGE_ACCEPTED, &ack_));
+        while (w.take(1, 0, TR_MESSAGE_ACCEPTED, &ack_)) /* the latest */
+            ;
+        EXPECT_FALSE(ack_.words.empty());
         return ack_.body<tr_accepted>();
     }
 
@@ -109,8 +111,10 @@ TEST_F(Acceptor, AnAcceptInTheNameOfAnother_IsDropped)
 
 TEST_F(Acceptor, ARecordOfAnotherBallotThanItsMessage_EndsTheMessage)
 {
+    w.more = true; /* both in one cycle, and so in one message */
     w.propose_bytes(0, 1, "first...", 8);
     w.propose_bytes(0, 2, "second..", 8);
+    w.more = false;
     w.timeout(0);
     Sent a;
     ASSERT_TRUE(w.take(0, 1, TR_MESSAGE_ACCEPT, &a));

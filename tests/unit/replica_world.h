@@ -112,6 +112,7 @@ class World
 
     uint64_t now_ns = 1000000;
     bool checks = true;           /* invariants, after every step */
+    bool more = false;            /* other events follow in the cycle; else each ends one */
     bool writes_by_hand = true;   /* else one-sided writes land and complete at once */
     std::deque<Sent> wire;        /* messages under way, oldest first */
     bool cut[16][16] = {{false}}; /* links that lose everything: from, to */
@@ -166,6 +167,7 @@ class World
         Node &n = nodes_[i];
         const auto &effects = effects_; /* carried out before anything follows up */
         event.now_ns = now_ns;
+        event.more = more;
         if (on_event)
             on_event(i, event);
         tr_replica_step(n.r, &event, effects.get());
@@ -609,9 +611,11 @@ class World
                 later([this, i] { fenced(i); });
             break;
         case TR_EFFECT_PERSIST:
-            n.persisted = e.u.persist.sequence;
-            if (!n.persists_by_hand)
-                later([this, i] { durable(i); });
+            behind_barrier(i, [this, i, sequence = e.u.persist.sequence] {
+                nodes_[i].persisted = sequence;
+                if (!nodes_[i].persists_by_hand)
+                    later([this, i] { durable(i); });
+            });
             break;
         case TR_EFFECT_COMMIT:
             if (!n.applies_by_hand)
