@@ -113,28 +113,6 @@ TEST(Election, ACandidateThatInstallsASnapshot_LeadsWhenItIsInstalled)
     EXPECT_EQ(w.at(2)->slot_commit, w.at(1)->slot_commit);
 }
 
-TEST(Election, AtLevelDisk_ACandidateProposesNothingBeforeItsOwnPromiseIsDurable)
-{
-    /* Or it could forget it in a crash, and accept of a lower ballot, while what it proposed at the
-     * higher one is still under way. */
-    Options o;
-    o.level = TR_LEVEL_DISK;
-    World w(o);
-    w.elect(0);
-    w.forget_wire();
-    w.node(2).persists_by_hand = true;
-    w.campaign(2);
-    w.deliver();
-    w.deliver();
-    ASSERT_EQ(TR_REPLICA_LEADER, w.at(2)->role);
-    w.timeout(2);
-    for (Sent &s : w.wire)
-        EXPECT_FALSE(s.from == 2 && s.type() == TR_MESSAGE_ACCEPT);
-    w.durable(2);
-    Sent accept;
-    EXPECT_TRUE(w.take(2, 1, TR_MESSAGE_ACCEPT, &accept));
-}
-
 TEST(Election, OfTheNodeBehindTheLeader_ComesFirst)
 {
     World w(voters(5));

@@ -230,39 +230,6 @@ TEST_F(Proposer, AReject_OfALeaderInContact_RepeatsPhaseOneHigher)
     EXPECT_EQ(TR_REPLICA_CANDIDATE, w.at(0)->role) << "that was of the ballot before";
 }
 
-TEST(ProposerDisk, WhatAnEarlierLeadershipPersisted_DoesNotMakeThisOnesEntriesDurable)
-{
-    /* Slot s at ballot 1 goes to the disk; the leader repeats phase 1 and gives it ballot 3, which
-     * goes to the disk behind it. Ballot 1 becomes durable: ballot 3 is not. */
-    Options o;
-    o.level = TR_LEVEL_DISK;
-    World w(o);
-    w.elect(0);
-    w.forget_wire();
-    w.node(0).persists_by_hand = true;
-    w.propose(0, 1);
-    uint64_t slot = w.at(0)->log.slot_last;
-    uint64_t first = w.node(0).persisted;
-    w.forget_wire();
-    Sent s = w.make<tr_reject>(1, 0, TR_MESSAGE_REJECT);
-    s.body<tr_reject>()->ballot = w.at(0)->ballot;
-    s.body<tr_reject>()->promised = {w.at(0)->ballot.round + 1, 1, 2, 0};
-    w.hand_forged(s);
-    w.deliver();
-    w.deliver();
-    ASSERT_EQ(TR_REPLICA_LEADER, w.at(0)->role);
-    w.timeout(0);
-    ASSERT_GT(w.node(0).persisted, first);
-    tr_event event{};
-    event.type = TR_EVENT_DURABLE;
-    event.u.durable.persisted = first;
-    w.step(0, event);
-    EXPECT_LT(w.at(0)->slot_durable, slot);
-    w.durable(0); /* the promise */
-    w.durable(0); /* and the entries behind its barrier */
-    EXPECT_GE(w.at(0)->slot_durable, slot);
-}
-
 TEST(ProposerDisk, MoreEntriesUnderWayThanAreRemembered_AreDurableTogether)
 {
     Options o;
@@ -293,7 +260,7 @@ TEST(ProposerAsync, OwnEntriesCountAtOnce)
 
 /* ---- one-sided */
 
-struct OneSided : ::testing::Test {
+struct ProposerRing : ::testing::Test {
     static Options options()
     {
         Options o;
@@ -313,7 +280,7 @@ struct OneSided : ::testing::Test {
     }
 };
 
-TEST_F(OneSided, ACompletion_CountsOnlyUnderTheGrantThatIs)
+TEST_F(ProposerRing, ACompletion_CountsOnlyUnderTheGrantThatIs)
 {
     w.propose(0, 1);
     tr_event event{};
@@ -330,7 +297,7 @@ TEST_F(OneSided, ACompletion_CountsOnlyUnderTheGrantThatIs)
     EXPECT_EQ(slot, w.at(0)->slot_commit);
 }
 
-TEST_F(OneSided, ACompletion_AfterANewIncarnationWasHeardOf_IsVoid)
+TEST_F(ProposerRing, ACompletion_AfterANewIncarnationWasHeardOf_IsVoid)
 {
     /* A WRITTEN knows what its grant knew (rule 2). */
     w.propose(0, 1);
@@ -345,7 +312,7 @@ TEST_F(OneSided, ACompletion_AfterANewIncarnationWasHeardOf_IsVoid)
     EXPECT_EQ(1u, w.at(0)->count.quorums_void);
 }
 
-TEST_F(OneSided, ARing_IsFilledNoFurtherThanTheFollowersLogHasRoom)
+TEST_F(ProposerRing, ARing_IsFilledNoFurtherThanTheFollowersLogHasRoom)
 {
     /* A write cannot be refused for want of room: a follower that never recycles must not be sent
      * more slots than its log has. */
@@ -364,7 +331,7 @@ TEST_F(OneSided, ARing_IsFilledNoFurtherThanTheFollowersLogHasRoom)
     EXPECT_LE(w.at(0)->peer[1].slot_sent, w.at(0)->peer[1].slot_recyclable + 256 / 16 * 15);
 }
 
-TEST_F(OneSided, ARecordForAPeer_CarriesItsGrantAndTheWatermark)
+TEST_F(ProposerRing, ARecordForAPeer_CarriesItsGrantAndTheWatermark)
 {
     w.propose(0, 1);
     tr_record header;

@@ -48,12 +48,11 @@ TEST(Read, AsksAgain_WhenTheQuestionOrTheAnswerIsLost)
     w.read(1, 1);
     w.forget_wire();
     ASSERT_TRUE(w.run_until([&] { return w.node(1).read_ready == 1; }, ELECTION_NS));
-    EXPECT_EQ(2u, w.at(1)->count.read_rounds);
     w.read(1, 2);
     w.run(4 * RETRANSMIT_NS, [](Sent &s) { return s.type() != TR_MESSAGE_READ_SLOT; });
     w.forget_wire();
     ASSERT_TRUE(w.run_until([&] { return w.node(1).read_ready == 2; }, ELECTION_NS));
-    EXPECT_EQ(4u, w.at(1)->count.read_rounds);
+    EXPECT_EQ(2u, w.at(1)->count.read_rounds) << "asking again is no other round";
 }
 
 TEST(Read, OfManyIds_IsAnsweredUpToTheNewestThatTheRoundKnew)
