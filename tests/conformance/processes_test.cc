@@ -49,9 +49,13 @@ class Child
     Child(const Child &) = delete;
     Child &operator=(const Child &) = delete;
 
+    // Returns when it is dead, and its sockets are closed; it is a zombie until reap.
     void kill()
     {
+        siginfo_t info;
         signal(SIGKILL);
+        if (pid_ > 0)
+            waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOWAIT);
     }
 
     void signal(int number)
