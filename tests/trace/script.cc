@@ -1,11 +1,15 @@
 #include "tests/trace/script.h"
 
+#include "tests/trace/scripts_here.h"
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
 
 namespace trace
 {
+
+const char *const scripts_folder = TR_TRACE_SCRIPTS;
 
 namespace
 {

@@ -11,9 +11,12 @@
 namespace trace
 {
 
+/* This folder, as the build knows it (script.cc). */
+extern const char *const scripts_folder;
+
 inline std::string script_path(const std::string &name, const std::string &extension = ".txt")
 {
-    return std::string(TR_TRACE_SCRIPTS) + "/" + name + extension;
+    return std::string(scripts_folder) + "/" + name + extension;
 }
 
 /* Names of all scripts, in order: those of this folder, and those of the rules. */
