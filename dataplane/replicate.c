@@ -13,7 +13,6 @@ static void join(struct tr_range *into, uint64_t first, uint64_t last)
 
 void tr_outlet_add(struct tr_outlet *o, uint64_t first, uint64_t last)
 {
-    struct tr_range *newest = &o->range[o->range_count - 1];
     tr_assert_hot(first <= last);
     if (tr_likely(o->range_count == 0)) {
         o->range[0].first = first;
@@ -21,6 +20,7 @@ void tr_outlet_add(struct tr_outlet *o, uint64_t first, uint64_t last)
         o->range_count = 1;
         return;
     }
+    struct tr_range *newest = &o->range[o->range_count - 1];
     /* What follows on or overlaps is joined; so is everything once the list is full. */
     if ((first <= newest->last + 1 && newest->first <= last + 1) ||
         o->range_count == TR_OUTLET_RANGES) {
