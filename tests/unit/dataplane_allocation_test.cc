@@ -18,6 +18,14 @@ struct Load {
             EXPECT_EQ(tr_session_open(c.nodes[(size_t)i].group[0], &o, &session[i]), 0);
         }
     }
+    ~Load()
+    {
+        for (tr_session *s : session)
+            tr_session_close(s);
+    }
+    Load(const Load &) = delete;
+    Load &operator=(const Load &) = delete;
+
     /* Runs so many commands and reads through each. Returns false after a generous time. */
     bool run(uint64_t count)
     {
