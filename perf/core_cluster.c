@@ -637,8 +637,8 @@ bool tr_perf_core_cluster_propose(struct tr_perf_core_cluster *cluster, uint32_t
         if (!propose_slot(cluster, commands, size_bytes, i + 1 < slots))
             return false;
     run_rounds(cluster);
-    /* By one-sided writes, a leader goes on as far as the followers have told of room in their logs:
-     * with a heartbeat. */
+    /* By one-sided writes, a leader goes on as far as the followers have told of room in their
+     * logs: with a heartbeat. */
     for (uint32_t i = 0; i < PATIENCE && cluster->core[0].slot_applied < goal; i++) {
         cluster->now_ns += PROPOSAL_NS * 10;
         run_rounds(cluster);

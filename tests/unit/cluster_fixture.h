@@ -6,6 +6,7 @@
 
 #include "trireme/trireme.h"
 
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <functional>
@@ -20,17 +21,41 @@
 namespace cluster
 {
 
+/* A number that an apply thread writes and the test reads meanwhile. Relaxed, so that it orders
+ * nothing else that a race detector ought to see. */
+template <typename T> class Seen
+{
+  public:
+    Seen(T value = 0) : value_(value) {}
+    operator T() const
+    {
+        return value_.load(std::memory_order_relaxed);
+    }
+    Seen &operator=(T value)
+    {
+        value_.store(value, std::memory_order_relaxed);
+        return *this;
+    }
+    Seen &operator+=(T value)
+    {
+        return *this = static_cast<T>(*this + value);
+    }
+
+  private:
+    std::atomic<T> value_;
+};
+
 /* A state machine that remembers what it was given: a journal of all commands, hashed, and a sum. A
  * command of 8 bytes is a number that is added; the reply is the sum after it, and the command
  * itself behind. */
 struct Machine {
-    uint64_t sum = 0;
-    uint64_t hash = 0xcbf29ce484222325;
-    uint64_t count = 0;
-    uint64_t largest_call = 0;
-    int restored = 0;
-    int snapshots = 0;
-    uint32_t origin_last = 0;
+    Seen<uint64_t> sum;
+    Seen<uint64_t> hash{0xcbf29ce484222325};
+    Seen<uint64_t> count;
+    Seen<uint64_t> largest_call;
+    Seen<int> restored;
+    Seen<int> snapshots;
+    Seen<uint32_t> origin_last;
 
     static void apply(void *context, uint64_t, const tr_command *commands, uint32_t count,
                       tr_replies *replies)
@@ -44,21 +69,23 @@ struct Machine {
             for (uint32_t b = 0; b < commands[i].bytes; b++)
                 m->hash = (m->hash ^ data[b]) * 0x100000001b3;
             m->sum += number;
-            m->count++;
+            m->count += 1;
             m->origin_last = commands[i].origin;
             void *room = tr_replies_reserve(replies, i, 8);
-            memcpy(room, &m->sum, 8);
+            uint64_t sum = m->sum;
+            memcpy(room, &sum, 8);
         }
     }
     static int read(void *context, const void *, uint32_t, tr_reply *reply)
     {
         Machine *m = static_cast<Machine *>(context);
-        return tr_reply_set(reply, &m->sum, 8);
+        uint64_t sum = m->sum;
+        return tr_reply_set(reply, &sum, 8);
     }
     static int snapshot(void *context, tr_writer *writer)
     {
         Machine *m = static_cast<Machine *>(context);
-        m->snapshots++;
+        m->snapshots += 1;
         uint64_t words[3] = {m->sum, m->hash, m->count};
         return tr_writer_put(writer, words, sizeof(words));
     }
@@ -72,7 +99,7 @@ struct Machine {
         m->sum = words[0];
         m->hash = words[1];
         m->count = words[2];
-        m->restored++;
+        m->restored += 1;
         return 0;
     }
     static uint64_t digest(void *context)
