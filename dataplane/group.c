@@ -126,7 +126,8 @@ static uint32_t apply(struct tr_group *g)
     uint32_t work = 0;
     if (g->slot_posted < g->slot_commit && !g->installing) {
         tr_lcore_flush(g->lcore);
-        g->apply->now_ns = g->now_ns;
+        if (!g->apply->pipelined) /* else its own core tells it the time */
+            g->apply->now_ns = g->now_ns;
         work += post_entries(g);
     }
     return work + tell_applied(g);
