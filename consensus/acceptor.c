@@ -221,12 +221,12 @@ static tr_always_inline bool is_plain_batch(const struct tr_record *record, uint
 }
 
 /*
- * The common case of an Accept: fresh slots in order, right behind all that is here, and the log
- * has room for them in one piece. Nothing needs to be looked up. Returns the records taken; what is
- * left is looked at one by one.
+ * A part of the common case of an Accept: fresh slots in order, right behind all that is here, and
+ * the log has room for them in one piece. Nothing needs to be looked up. Returns the records taken;
+ * what is left is looked at one by one.
  */
-static uint32_t accept_in_order(struct tr_replica *r, const struct tr_accept *a,
-                                struct tr_tail *tail)
+static uint32_t accept_straight(struct tr_replica *r, const struct tr_accept *a,
+                                struct tr_tail *tail, uint32_t wanted)
 {
     struct tr_log *log = &r->log;
     const uint64_t first = log->slot_last + 1;
@@ -236,7 +236,7 @@ static uint32_t accept_in_order(struct tr_replica *r, const struct tr_accept *a,
     }
     const uint32_t straight = (uint32_t)tr_min_u64(tr_log_straight_bytes(log), UINT32_MAX);
     const uint64_t slots = log->slot_mask + 1 - (first - log->slot_first);
-    const uint32_t most = (uint32_t)tr_min_u64(a->record_count, slots);
+    const uint32_t most = (uint32_t)tr_min_u64(wanted, slots);
     const uint8_t *from = tail->next;
     uint8_t *to = log->arena + (log->head & (log->arena_bytes - 1));
     uint32_t left = tr_min_u32(tail->left, straight);
@@ -266,6 +266,19 @@ static uint32_t accept_in_order(struct tr_replica *r, const struct tr_accept *a,
     tail->next = from;
     log->slot_last += count;
     r->slot_contiguous = r->slot_heard = log->slot_last;
+    return count;
+}
+
+/* As many parts as there are: what is recycled at once has room for so many slots only. */
+static uint32_t accept_in_order(struct tr_replica *r, const struct tr_accept *a,
+                                struct tr_tail *tail)
+{
+    uint32_t count = 0;
+    uint32_t more;
+    do {
+        more = accept_straight(r, a, tail, a->record_count - count);
+        count += more;
+    } while (more != 0 && count < a->record_count);
     return count;
 }
 
