@@ -43,7 +43,7 @@ static struct tr_slot *live_at(const struct tr_log *log, uint64_t position)
     return s != NULL && s->position == position ? s : NULL;
 }
 
-static void forget(struct tr_log *log, uint64_t slot)
+static inline void forget(struct tr_log *log, uint64_t slot)
 {
     for (; log->slot_first <= slot; log->slot_first++) {
         struct tr_slot *s = &log->slot[log->slot_first & log->slot_mask];
