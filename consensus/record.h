@@ -128,6 +128,14 @@ static inline bool tr_record_payload_valid(const struct tr_record *record)
     return tr_crc32c(0, record + 1, record->payload_bytes) == record->payload_crc;
 }
 
+/** tr_record_valid, where header and payload are known to be readable and within the limits. */
+static tr_always_inline bool tr_record_is_whole(const struct tr_record *record)
+{
+    return tr_record_header_crc(record) == record->crc && tr_record_payload_valid(record) &&
+           record->kind != TR_RECORD_PAD && tr_record_kind_valid(record) &&
+           (record->reserved8 | record->ballot.reserved) == 0;
+}
+
 /**
  * Whether header and payload are whole, the kind known, the reserved bytes zero, the payload within
  * TR_ENTRY_BYTES_MAX, and command_count 1 .. TR_BATCH_COMMANDS_MAX for COMMANDS, 0 for the others;
@@ -136,21 +144,8 @@ static inline bool tr_record_payload_valid(const struct tr_record *record)
  */
 static inline bool tr_record_valid(const struct tr_record *record, uint64_t bytes)
 {
-    if (tr_unlikely(bytes < sizeof(*record) || !tr_record_header_valid(record))) {
-        return false;
-    }
-    if (tr_unlikely(record->kind == TR_RECORD_PAD)) {
-        return false;
-    }
-    return record->payload_bytes <= bytes - sizeof(*record) && tr_record_payload_valid(record);
-}
-
-/** tr_record_valid, where header and payload are known to be readable and within the limits. */
-static tr_always_inline bool tr_record_is_whole(const struct tr_record *record)
-{
-    return tr_record_header_crc(record) == record->crc && tr_record_payload_valid(record) &&
-           record->kind != TR_RECORD_PAD && tr_record_kind_valid(record) &&
-           (record->reserved8 | record->ballot.reserved) == 0;
+    return tr_likely(bytes >= sizeof(*record)) && record->payload_bytes <= TR_ENTRY_BYTES_MAX &&
+           record->payload_bytes <= bytes - sizeof(*record) && tr_record_is_whole(record);
 }
 
 /** One run of a payload, decoded. */
