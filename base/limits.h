@@ -36,7 +36,8 @@
 #define TR_EFFECTS_PER_MEMBER 4
 #define TR_EFFECTS_MAX        (TR_MEMBERS_MAX * TR_EFFECTS_PER_MEMBER + 32)
 
-/* Message headers that one step can encode: see TR_MESSAGE_HEADER_BYTES_MAX. */
+/* The longest header of a message with its body (a RECOVERED, with incarnations and processes), and
+ * those that one step can encode. */
 #define TR_MESSAGE_HEADER_BYTES_MAX 384
 #define TR_EFFECTS_SCRATCH_BYTES    (TR_EFFECTS_MAX * TR_MESSAGE_HEADER_BYTES_MAX)
 
