@@ -155,15 +155,16 @@ uint64_t tr_sessions_applied(const struct tr_sessions *t, uint64_t session);
 uint32_t tr_sessions_count(const struct tr_sessions *t);
 
 /** Serialises the whole table: calls `put` with pieces of a multiple of 8 bytes; the bytes depend
- * on the log alone. Returns 0 or the first nonzero that put returned. */
-int tr_sessions_save(const struct tr_sessions *t,
+ * on the log alone. Returns 0 or the first nonzero that put returned. Cost: a step a run of replies
+ * that is wanted, and one a run since the last save. */
+int tr_sessions_save(struct tr_sessions *t,
                      int (*put)(void *context, const void *data, uint64_t bytes), void *context);
 /** Replaces the table by a saved one. Returns bytes consumed, or 0 when it is malformed or of other
  * limits (the table is then empty). */
 uint64_t tr_sessions_load(struct tr_sessions *t, const void *data, uint64_t bytes);
 /** A digest of the table; equal on replicas that applied the same slots. Cost: as tr_sessions_save.
  */
-uint64_t tr_sessions_digest(const struct tr_sessions *t);
+uint64_t tr_sessions_digest(struct tr_sessions *t);
 
 #ifdef __cplusplus
 }

@@ -101,22 +101,40 @@ static void save_run(const struct tr_replies_run *run, uint64_t position, struct
     save_body(run, sink);
 }
 
-static uint64_t count_kept(const struct tr_sessions *t)
+/*
+ * Counts the runs of replies to save. Those between them, which nobody will ever want again, become
+ * one filler each time: the next save steps over it at once. It changes nothing that is saved. What
+ * chains go through keeps its `back`.
+ */
+static uint64_t sweep(struct tr_sessions *t)
 {
-    uint64_t count = 0;
-    for (uint64_t at = t->units_tail; at < t->units_head; at += replies_at(t, at)->units)
-        count += tr_sessions_keeps(t, replies_at(t, at));
-    return count;
+    struct tr_replies_run *filler = NULL;
+    uint64_t kept = 0;
+    uint32_t units;
+    for (uint64_t at = t->units_tail; at < t->units_head; at += units) {
+        struct tr_replies_run *run = replies_at(t, at);
+        units = run->units;
+        if (tr_sessions_keeps(t, run)) {
+            kept++;
+            filler = NULL;
+        } else if (filler != NULL) {
+            filler->units += units;
+        } else {
+            filler = run;
+            *filler = (struct tr_replies_run){.back = run->back, .units = units};
+        }
+    }
+    return kept;
 }
 
-int tr_sessions_save(const struct tr_sessions *t,
+int tr_sessions_save(struct tr_sessions *t,
                      int (*put)(void *context, const void *data, uint64_t bytes), void *context)
 {
     struct sink sink = {.put = put, .context = context, .status = 0};
     struct saved_table saved = {.magic = SAVED_MAGIC,
                                 .reply_bytes = t->units * TR_REPLY_UNIT,
                                 .head = t->units_head,
-                                .replies_count = count_kept(t),
+                                .replies_count = sweep(t),
                                 .sessions_max = t->sessions_max,
                                 .sessions_count = t->count};
     sink_put(&sink, &saved, sizeof(saved));
@@ -139,7 +157,7 @@ static int digest_put(void *context, const void *data, uint64_t bytes)
     return 0;
 }
 
-uint64_t tr_sessions_digest(const struct tr_sessions *t)
+uint64_t tr_sessions_digest(struct tr_sessions *t)
 {
     uint64_t digest = SAVED_MAGIC;
     tr_sessions_save(t, digest_put, &digest);
