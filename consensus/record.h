@@ -47,6 +47,12 @@ struct tr_record {
     uint32_t crc; /* CRC32C of the 60 bytes before, seeded by the tag */
 };
 
+/** The header's fields as the words that its CRC covers. */
+struct tr_record_words {
+    uint64_t word[7];
+    uint32_t last;
+};
+
 enum tr_run_kind {
     TR_RUN_COMMANDS = 0, /* commands of a registered session */
     TR_RUN_REGISTER = 1, /* count 1; the payload is a 16-byte nonce; the reply is the session's
@@ -98,10 +104,26 @@ static inline uint32_t tr_record_header_crc(const struct tr_record *record)
     return tr_crc32c_fixed(seed, record, offsetof(struct tr_record, crc));
 }
 
-/** Sets the header's CRC over its other fields. */
-static inline void tr_record_seal(struct tr_record *record)
+/**
+ * Sets the header's CRC over its other fields. It reads them as they were written, field by field,
+ * and leaves whole words: a load that spans two stores waits until both have left the store buffer,
+ * behind every store to a peer's ring before them.
+ */
+static tr_always_inline void tr_record_seal(struct tr_record *record)
 {
-    record->crc = tr_record_header_crc(record);
+    struct tr_record_words words = {
+        .word = {record->generation, record->tag, record->slot, record->ballot.round,
+                 tr_ballot_low(record->ballot),
+                 record->position | (uint64_t)record->payload_bytes << 32,
+                 record->payload_crc | (uint64_t)record->commit_lag << 32},
+        .last = record->kind | (uint32_t)record->reserved8 << 8 |
+                (uint32_t)record->command_count << 16,
+    };
+    uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
+    uint32_t crc = tr_crc32c_fixed(seed, &words, offsetof(struct tr_record, crc));
+    tr_store_le64(&record->position, words.word[5]);
+    tr_store_le64(&record->payload_crc, words.word[6]);
+    tr_store_le64(&record->kind, words.last | (uint64_t)crc << 32);
 }
 
 /** Whether kind and count agree: a batch has commands, nothing else has. */
