@@ -111,14 +111,16 @@ static inline uint32_t tr_record_header_crc(const struct tr_record *record)
  */
 static tr_always_inline void tr_record_seal(struct tr_record *record)
 {
-    struct tr_record_words words = {
-        .word = {record->generation, record->tag, record->slot, record->ballot.round,
-                 tr_ballot_low(record->ballot),
-                 record->position | (uint64_t)record->payload_bytes << 32,
-                 record->payload_crc | (uint64_t)record->commit_lag << 32},
-        .last = record->kind | (uint32_t)record->reserved8 << 8 |
-                (uint32_t)record->command_count << 16,
-    };
+    struct tr_record_words words;
+    words.word[0] = record->generation;
+    words.word[1] = record->tag;
+    words.word[2] = record->slot;
+    words.word[3] = record->ballot.round;
+    words.word[4] = tr_ballot_low(record->ballot);
+    words.word[5] = record->position | (uint64_t)record->payload_bytes << 32;
+    words.word[6] = record->payload_crc | (uint64_t)record->commit_lag << 32;
+    words.last =
+        record->kind | (uint32_t)record->reserved8 << 8 | (uint32_t)record->command_count << 16;
     uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
     uint32_t crc = tr_crc32c_fixed(seed, &words, offsetof(struct tr_record, crc));
     tr_store_le64(&record->position, words.word[5]);
