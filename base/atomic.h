@@ -77,6 +77,17 @@ static inline void tr_cpu_pause(void)
 #endif
 }
 
+/* Asks for the cache line of an address, to be written soon: another core that has it gives it up
+ * meanwhile. Any address may be asked for. */
+static inline void tr_prefetch_write(const volatile void *at)
+{
+#if defined(__x86_64__)
+    __asm__ __volatile__("prefetchw %0" : : "m"(*(const volatile char *)at));
+#else
+    __builtin_prefetch((const void *)at, 1, 3);
+#endif
+}
+
 /* Copies memory that a peer may still be writing into private memory, word by word: no data race,
  * and each word is one that was stored; the whole may be torn, so it is validated in the copy.
  * Units: src is aligned to 8 and bytes is a multiple of 8; dst may have any alignment. */
