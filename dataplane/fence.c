@@ -115,6 +115,8 @@ uint32_t tr_inlet_drain(struct tr_group *g)
     struct tr_inlet *in = &g->inlet;
     bool clean = false;
     uint32_t count = drain_once(g, &clean);
+    if (count < TR_ENTRIES_SEEN_MAX)
+        tr_inlet_rest(g);
     if (in->granted < TR_MEMBERS_MAX)
         tell_consumed(g, clean ? 1 : in->ring[in->granted].info.bytes / 8);
     return count;

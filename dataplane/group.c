@@ -39,6 +39,7 @@ void tr_group_message(struct tr_group *g, const struct tr_rx *rx, bool more)
         tr_counter_add(g->stats.messages_held, 1); /* the disk is behind: its sender asks again */
         return;
     }
+    g->inlet.look_ns = 0;
     if (tr_inlet_has_news(g))
         tr_inlet_drain(g); /* a leader's messages speak of entries that it wrote before */
     struct tr_event event = {.type = TR_EVENT_MESSAGE, .more = more};

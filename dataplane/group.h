@@ -33,6 +33,9 @@ TR_BEGIN_C
 #define TR_SUBMIT_RUNS 64u
 /* Payload bytes gathered into a batch of several commands. */
 #define TR_BATCH_BYTES (64u << 10)
+/* A follower looks into its ring so often: what it has not taken yet is chosen all the same. At 2
+ * us half of the leader's writes found their lines taken away, one command at a time. */
+#define TR_INLET_REST_NS UINT64_C(8000)
 /* Bytes of records that one drain of a ring hands up, beside one of the largest size. */
 #define TR_DRAIN_BYTES (128u << 10)
 
@@ -92,6 +95,7 @@ struct tr_inlet {
     struct tr_grant grant;
     uint64_t position;      /* in the granted ring */
     uint64_t position_told; /* to the driver, as consumed */
+    uint64_t look_ns;       /* when the ring is looked at again */
     uint8_t *buffer;        /* private copies */
     uint32_t buffer_bytes;
 };
@@ -274,26 +278,39 @@ void tr_inlet_fence(struct tr_group *g, struct tr_ballot ballot, tr_node_id owne
 /* Carries a fence on. Returns 1 when it ended. */
 uint32_t tr_inlet_fence_poll(struct tr_group *g);
 
-/* Whether something new may have landed in the granted ring: one load. */
-static inline bool tr_inlet_has_news(const struct tr_group *g)
+/* The ring was looked at, and nothing more is there. The leader does not wait for this core, but
+ * for every cache line that it takes away: so it looks again after a while, or at once where the
+ * node's own application works. */
+static inline void tr_inlet_rest(struct tr_group *g)
 {
-    const struct tr_inlet *in = &g->inlet;
-    if (in->granted >= TR_MEMBERS_MAX)
+    if (g->sessions.hot == 0)
+        g->inlet.look_ns = g->now_ns + TR_INLET_REST_NS;
+}
+
+/* Whether something new may have landed in the granted ring: one load, if it is time. */
+static inline bool tr_inlet_has_news(struct tr_group *g)
+{
+    struct tr_inlet *in = &g->inlet;
+    if (in->granted >= TR_MEMBERS_MAX || g->now_ns < in->look_ns)
         return false;
     const struct tr_ring_info *info = &in->ring[in->granted].info;
     const volatile uint8_t *at = info->memory + (in->position & (info->bytes - 1));
     uint64_t word = tr_load_relaxed(
         (const volatile uint64_t *)(const volatile void *)(at +
                                                            offsetof(struct tr_record, position)));
-    return (uint32_t)word == (uint32_t)(in->position / TR_RECORD_ALIGN) &&
-           tr_load_relaxed((const volatile uint64_t *)(const volatile void *)at) ==
-               in->grant.generation;
+    if ((uint32_t)word == (uint32_t)(in->position / TR_RECORD_ALIGN) &&
+        tr_load_relaxed((const volatile uint64_t *)(const volatile void *)at) ==
+            in->grant.generation)
+        return true;
+    tr_inlet_rest(g);
+    return false;
 }
 
 /* Whether a turn would find nothing but what sessions have, as far as that can be seen at a glance:
  * what changes seldom is looked at in other turns. */
-static inline bool tr_group_is_quiet(const struct tr_group *g, uint64_t now_ns)
+static inline bool tr_group_is_quiet(struct tr_group *g, uint64_t now_ns)
 {
+    g->now_ns = now_ns;
     return !g->busy && now_ns < g->deadline_ns && !tr_inlet_has_news(g);
 }
 
