@@ -382,6 +382,8 @@ static int stopped_slice(struct tr_perf_run *run, const struct tr_perf_offer *of
     while ((double)taken_ns < offer->slice_seconds * 1e9 && result == TR_OK) {
         tr_perf_run_follow_begin(run);
         result = tr_perf_engine_settle(run->engine, error, error_bytes);
+        if (result == TR_OK)
+            tr_perf_engine_catch_up(run->engine);
         int ended = tr_perf_run_follow_end(run);
         if (result != TR_OK || ended != TR_OK)
             return result != TR_OK ? result : ended;
