@@ -168,7 +168,9 @@ static void run_commands(struct tr_apply *a, uint64_t slot, const struct tr_run_
     tr_replies_begin(&a->replies, count);
     describe(a, view, skip, count, origin);
     a->machine.apply(a->machine.context, slot, a->command, count, &a->replies);
-    const uint8_t *bytes = tr_replies_finish(&a->replies);
+    const uint8_t *bytes = a->replies.buffer;
+    if (owner != NULL || a->replies.used != 0)
+        bytes = tr_replies_finish(&a->replies);
     /* Replies that are all empty need no lengths in the cache. */
     const uint32_t *lengths = a->replies.used != 0 ? a->replies.length : NULL;
     uint32_t evicted =
@@ -271,7 +273,8 @@ static void apply_entry(struct tr_apply *a, uint64_t slot, const struct tr_recor
     if (tr_likely(record->kind == TR_RECORD_COMMANDS)) {
         struct tr_run_view view;
         uint32_t cursor = 0, run_index = 0;
-        while (tr_run_next(record + 1, record->payload_bytes, &cursor, &view))
+        while (cursor < record->payload_bytes &&
+               tr_run_next(record + 1, record->payload_bytes, &cursor, &view))
             apply_run(a, slot, run_index++, &view);
         if (tr_unlikely(cursor != record->payload_bytes))
             tr_counter_add(a->stats.malformed,
