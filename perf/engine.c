@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 /* The threads are parked while the floor runs, so that elections must wait longer than a slice; a
- * run asks its own node to lead instead. Heartbeats go as often as they would by default. */
+ * run asks its own node to lead instead. Heartbeats go within the range of the defaults. */
 #define ELECTION_TIMEOUT_US 3000000
-#define HEARTBEAT_US        100
+#define HEARTBEAT_US        1000
 
 /* The defaults' relation: 64 MiB and 65,536 slots. */
 #define LOG_BYTES_PER_SLOT 1024
