@@ -48,6 +48,7 @@ enum tr_driver_capability {
     TR_DRIVER_ASYNC_FENCE = 1u << 9, /* fence_start may answer TR_AGAIN; fence_poll tells the end */
     TR_DRIVER_SYSCALLS =
         1u << 10, /* bursts enter the kernel (else a poll of an idle port costs none) */
+    TR_DRIVER_ADOPT = 1u << 11, /* hands up messages of addresses nobody added; peer_adopt */
 };
 
 #define TR_TX_SEGMENTS_MAX  4
@@ -130,6 +131,8 @@ struct tr_port_options {
     uint32_t queue_index; /* of queue_count ports of this node, one a polling core */
     uint32_t queue_count;
     uint32_t peers_max;
+    uint32_t adopt_max;         /* of these, how many may be adopted (ADOPT): their memory is taken
+                                   at open. 0: none */
     uint32_t message_bytes_max; /* asked; the limit in force is in tr_port_limits */
     uint32_t queue_bytes;       /* message room a peer and direction; 0: the driver's default */
     uint32_t mtu;               /* datagram payload; 0: the driver finds it */
@@ -200,6 +203,10 @@ struct tr_driver {
      * TR_EEXIST, TR_EFULL, TR_EADDR. */
     int (*peer_add)(struct tr_port *port, tr_node_id peer, const char *address);
     int (*peer_remove)(struct tr_port *port, tr_node_id peer);
+    /** Makes the source of a message of the last rx_burst that is no peer's (tr_rx.peer 0) a peer
+     * (ADOPT). Allocates nothing. Returns TR_OK, TR_EINVAL, TR_EEXIST (the number is taken, or the
+     * source is a peer by now), TR_EFULL. */
+    int (*peer_adopt)(struct tr_port *port, tr_node_id peer, uint32_t source);
 
     /** Receives up to max messages; releases those of the call before. */
     uint32_t (*rx_burst)(struct tr_port *port, struct tr_rx *out, uint32_t max);

@@ -64,6 +64,7 @@ int tr_driver_check(const struct tr_driver *driver, char *why, size_t why_bytes)
         {0, driver->peer_remove != NULL, "peer_remove"},
         {0, driver->events != NULL, "events"},
         {0, driver->stats != NULL, "stats"},
+        {TR_DRIVER_ADOPT, driver->peer_adopt != NULL, "peer_adopt"},
         {TR_DRIVER_MESSAGES, driver->rx_burst != NULL, "rx_burst"},
         {TR_DRIVER_MESSAGES, driver->tx_burst != NULL, "tx_burst"},
         {TR_DRIVER_MESSAGES, driver->tx_reply != NULL, "tx_reply"},

@@ -26,6 +26,11 @@ static int fault_peer_remove(struct tr_port *port, tr_node_id peer)
     return port->below_driver->peer_remove(port->below, peer);
 }
 
+static int fault_peer_adopt(struct tr_port *port, tr_node_id peer, uint32_t source)
+{
+    return port->below_driver->peer_adopt(port->below, peer, source); /* strangers are not held */
+}
+
 static int fault_ring_create(struct tr_port *port, const struct tr_ring_options *options,
                              struct tr_ring_info *out)
 {
@@ -228,13 +233,14 @@ const struct tr_driver tr_driver_fault = {
     .abi_bytes = sizeof(struct tr_driver),
     .capabilities = TR_DRIVER_MESSAGES | TR_DRIVER_ONE_SIDED | TR_DRIVER_INTER_PROCESS |
                     TR_DRIVER_INTER_HOST | MAY_CAPABILITIES | TR_DRIVER_MAY_TEAR |
-                    TR_DRIVER_ASYNC_FENCE | TR_DRIVER_SYSCALLS,
+                    TR_DRIVER_ASYNC_FENCE | TR_DRIVER_SYSCALLS | TR_DRIVER_ADOPT,
     .summary = "any other driver (driver=NAME), with faults",
     .open = fault_open,
     .close = fault_close,
     .limits = fault_limits,
     .peer_add = fault_peer_add,
     .peer_remove = fault_peer_remove,
+    .peer_adopt = fault_peer_adopt,
     .rx_burst = tr_fault_rx_burst,
     .tx_burst = tr_fault_tx_burst,
     .tx_reply = tr_fault_tx_reply,

@@ -162,7 +162,10 @@ static int make_lanes(struct tr_port *port)
         port->lanes[0].datagram_bytes = port->mtu;
     else if (tr_udp_is_loopback(&port->address))
         port->lanes[0].datagram_bytes = UDP_LOOPBACK_BYTES;
-    return tr_udp_lane_init(port, &port->lanes[0], (uint32_t)port->extra.strangers);
+    int result = tr_udp_lane_init(port, &port->lanes[0], (uint32_t)port->extra.strangers);
+    for (uint32_t i = 1; i <= port->adopt_max && result == TR_OK; i++)
+        result = tr_udp_lane_init(port, &port->lanes[i], (uint32_t)port->extra.reassembly);
+    return result;
 }
 
 static int make_memory(struct tr_port *port, const struct tr_port_options *options)
@@ -207,6 +210,7 @@ static int read_options(struct tr_port *port, const struct tr_port_options *opti
     port->memory = options->memory;
     port->queue_index = options->queue_index;
     port->peers_max = options->peers_max;
+    port->adopt_max = tr_min_u32(options->adopt_max, options->peers_max);
     port->message_bytes_max =
         options->message_bytes_max != 0 ? options->message_bytes_max : MESSAGE_BYTES_DEFAULT;
     port->mtu = tr_align_down_u32(options->mtu, 8);
@@ -338,39 +342,67 @@ static uint32_t datagram_bytes_for(const struct tr_port *port, const struct tr_u
     return tr_align_down_u32(tr_max_u32(found, UDP_DATAGRAM_MIN), 8);
 }
 
-static int udp_peer_add(struct tr_port *port, tr_node_id peer, const char *address)
+/* Whether a number can become a peer's. */
+static int can_add(const struct tr_port *port, tr_node_id peer)
 {
-    struct udp_lane *lane = NULL;
-    struct tr_udp_address to;
-    int result;
     if (peer == 0)
         return TR_EINVAL;
     if (tr_udp_lane_of_peer(port, peer) != 0)
         return TR_EEXIST;
-    if (port->peer_count == port->peers_max)
-        return TR_EFULL;
-    result = tr_udp_resolve(address, port->queue_index, &port->address, &to, NULL, 0);
-    if (result != TR_OK)
-        return result;
-    if (to.v4.sin_port == 0) /* at the same place in both families */
-        return TR_EADDR;
+    return port->peer_count == port->peers_max ? TR_EFULL : TR_OK;
+}
+
+/* Gives a peer a lane. */
+static int add_at(struct tr_port *port, tr_node_id peer, const struct tr_udp_address *to,
+                  uint32_t datagram_bytes)
+{
+    struct udp_lane *lane = NULL;
+    int result;
     for (uint32_t i = 1; i <= port->peers_max && lane == NULL; i++)
         lane = port->lanes[i].peer == 0 ? &port->lanes[i] : NULL;
     tr_assert(lane != NULL);
     result = tr_udp_lane_init(port, lane, (uint32_t)port->extra.reassembly);
     if (result != TR_OK)
         return result;
-    lane->address = to;
-    lane->key = tr_udp_key(&to);
+    lane->address = *to;
+    lane->key = tr_udp_key(to);
     lane->peer = peer;
     lane->added = ++port->added;
     lane->is_heard = false;
     lane->is_told = false;
-    lane->datagram_bytes = datagram_bytes_for(port, &to);
+    lane->datagram_bytes = datagram_bytes;
     lane->gso = port->extra.gso && 2 * lane->datagram_bytes <= UDP_SEND_BYTES_MAX;
     port->peer_count++;
     index_peers(port);
     return TR_OK;
+}
+
+static int udp_peer_add(struct tr_port *port, tr_node_id peer, const char *address)
+{
+    struct tr_udp_address to;
+    int result = can_add(port, peer);
+    if (result == TR_OK)
+        result = tr_udp_resolve(address, port->queue_index, &port->address, &to, NULL, 0);
+    if (result != TR_OK)
+        return result;
+    if (to.v4.sin_port == 0) /* at the same place in both families */
+        return TR_EADDR;
+    return add_at(port, peer, &to, datagram_bytes_for(port, &to));
+}
+
+/* What the route carries is not asked for: that takes system calls, and anybody can cause this. */
+static int udp_peer_adopt(struct tr_port *port, tr_node_id peer, uint32_t source)
+{
+    int result = can_add(port, peer);
+    if (result != TR_OK)
+        return result;
+    tr_assert(source < port->rx_slots);
+    struct tr_udp_address to = port->rx_from[source].from;
+    struct tr_udp_key key = tr_udp_key(&to);
+    uint32_t bytes = port->mtu != 0            ? port->mtu
+                     : tr_udp_is_loopback(&to) ? UDP_LOOPBACK_BYTES
+                                               : UDP_DATAGRAM_DEFAULT;
+    return tr_udp_lane_of(port, &key) != 0 ? TR_EEXIST : add_at(port, peer, &to, bytes);
 }
 
 static int udp_peer_remove(struct tr_port *port, tr_node_id peer)
@@ -422,13 +454,14 @@ const struct tr_driver tr_driver_udp = {
     .abi_bytes = sizeof(struct tr_driver),
     .capabilities = TR_DRIVER_MESSAGES | TR_DRIVER_INTER_PROCESS | TR_DRIVER_INTER_HOST |
                     TR_DRIVER_MAY_DROP | TR_DRIVER_MAY_DUP | TR_DRIVER_MAY_REORDER |
-                    TR_DRIVER_SYSCALLS,
+                    TR_DRIVER_SYSCALLS | TR_DRIVER_ADOPT,
     .summary = "UDP sockets, polled: any machine",
     .open = udp_open,
     .close = udp_close,
     .limits = udp_limits,
     .peer_add = udp_peer_add,
     .peer_remove = udp_peer_remove,
+    .peer_adopt = udp_peer_adopt,
     .rx_burst = tr_udp_rx_burst,
     .tx_burst = tr_udp_tx_burst,
     .tx_reply = tr_udp_tx_reply,

@@ -129,7 +129,7 @@ struct tr_port {
 
     /* Peers: lanes 1 .. peers_max; open addressing by address and by node, an entry is a lane, 0
      * free. */
-    uint32_t peers_max, peer_count;
+    uint32_t peers_max, peer_count, adopt_max;
     uint32_t untold_count; /* lanes heard and not told */
     uint64_t added;
     uint32_t table_mask;
