@@ -16,8 +16,9 @@ LAYERS = {
     "base": ("base/", "trireme/error.h"),
     "consensus": ("base/", "consensus/", "trireme/error.h"),
     "controlplane": ("base/", "controlplane/", "consensus/", "drivers/", "trireme/"),
+    "client": ("base/", "client/", "trireme/error.h"),
     "drivers": ("base/", "drivers/", "trireme/"),
-    "dataplane": ("base/", "consensus/", "controlplane/", "drivers/", "dataplane/", "trireme/"),
+    "dataplane": ("base/", "client/", "consensus/", "controlplane/", "drivers/", "dataplane/", "trireme/"),
     "apps": ("apps/", "trireme/"),
     "examples": ("trireme/",),
     "include": ("trireme/",),
@@ -40,8 +41,8 @@ CODE_FILES = (".c", ".h", ".cc", ".py", ".sh")
 
 
 def in_core(path):
-    """Pure code: the consensus core, and the control plane without its agent."""
-    return path.startswith("consensus/") or (
+    """Pure code: the consensus core, the client's machine, and the control plane without its agent."""
+    return path.startswith(("consensus/", "client/")) or (
         path.startswith("controlplane/") and not path.startswith("controlplane/agent/")
     )
 
@@ -185,7 +186,7 @@ def rule_layers(path, text):
 
 def rule_conditions(path, text):
     """No #if outside base/ and drivers/ (guards and __cplusplus aside)."""
-    if not path.endswith(C_FILES) or not path.startswith(("consensus/", "controlplane/", "dataplane/", "apps/")):
+    if not path.endswith(C_FILES) or not path.startswith(("client/", "consensus/", "controlplane/", "dataplane/", "apps/")):
         return
     for match in re.finditer(r"^\s*#\s*(if|ifdef|ifndef)\b([^\n]*)", text, re.MULTILINE):
         condition = match[2].strip()
