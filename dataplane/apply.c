@@ -23,7 +23,7 @@ static uint64_t replies_bytes(const struct tr_apply_options *o)
 
 /* Sizes of the parts, in their order. */
 struct layout {
-    uint64_t stage, local, attended, sessions, inbox, asked, results;
+    uint64_t stage, local, attended, remote, sessions, inbox, asked, results;
     uint64_t replies, reply, image;
 };
 
@@ -31,8 +31,9 @@ static struct layout lay_out(const struct tr_apply_options *o)
 {
     struct layout l = {
         .stage = sizeof(struct tr_apply),
-        .local = o->sessions_max * sizeof(struct tr_session *),
-        .attended = o->sessions_max * sizeof(struct tr_session *),
+        .local = (o->sessions_max + o->remote_max) * sizeof(struct tr_session *),
+        .attended = (o->sessions_max + o->remote_max) * sizeof(struct tr_session *),
+        .remote = o->remote_max * sizeof(uint64_t),
         .sessions = tr_sessions_memory_bytes(o->sessions_max, o->reply_cache_bytes),
         .inbox =
             o->pipelined ? tr_ring_spsc_bytes(TR_APPLY_INBOX, sizeof(struct tr_apply_message)) : 0,
@@ -43,7 +44,7 @@ static struct layout lay_out(const struct tr_apply_options *o)
         .image = tr_align_up_u64(o->snapshot_bytes_max, 4096),
     };
     uint64_t *part = &l.stage;
-    for (int i = 0; i < 7; i++)
+    for (int i = 0; i < 8; i++)
         part[i] = tr_align_up_u64(part[i], TR_CACHE_LINE);
     return l;
 }
@@ -52,7 +53,8 @@ struct tr_apply_memory tr_apply_memory_bytes(const struct tr_apply_options *opti
 {
     struct layout l = lay_out(options);
     return (struct tr_apply_memory){
-        .bytes = l.stage + l.local + l.attended + l.sessions + l.inbox + l.asked + l.results,
+        .bytes =
+            l.stage + l.local + l.attended + l.remote + l.sessions + l.inbox + l.asked + l.results,
         .bytes_untouched = l.replies + l.reply + TR_IMAGES * l.image,
     };
 }
@@ -85,10 +87,12 @@ struct tr_apply *tr_apply_init(const struct tr_apply_options *options, void *mem
     a->self = options->self;
     a->pipelined = options->pipelined;
     a->chunk = chunk_of(options);
-    a->local_max = options->sessions_max;
+    a->local_max = options->sessions_max + options->remote_max;
+    a->remote_first = options->sessions_max;
     a->image_bytes = options->snapshot_bytes_max;
     a->local = (struct tr_session **)carve(&next, l.local);
     a->attended = (struct tr_session **)carve(&next, l.attended);
+    a->remote_number = (uint64_t *)carve(&next, l.remote);
     a->sessions = tr_sessions_init(carve(&next, l.sessions), options->sessions_max,
                                    options->reply_cache_bytes);
     if (options->pipelined)
@@ -197,10 +201,28 @@ static void refused(struct tr_apply *a, uint64_t number, enum tr_verdict verdict
         tr_store_release(&s->gaps, s->gaps + 1); /* meets the agent */
 }
 
+/* The log has registered, or found, the session of a remote client: is it attached here? What it
+ * says that it has the replies of must have been applied before. */
+static void registered_remote(struct tr_apply *a, const uint8_t *nonce, uint64_t number)
+{
+    for (uint32_t i = a->remote_first; i < a->local_max && a->remote_count != 0; i++) {
+        struct tr_session *s = a->local[i];
+        if (s == NULL || memcmp(s->nonce, nonce, TR_NONCE_BYTES) != 0)
+            continue;
+        if (tr_sessions_applied(a->sessions, number) < s->base)
+            tr_store_release(&s->state, (uint32_t)TR_SESSION_EVICTED); /* meets the door */
+        a->remote_number[i - a->remote_first] = number;
+        tr_store_release(&s->number, number); /* (N) */
+        return;
+    }
+}
+
 /* The log has registered a session: is it one that was opened here? */
 static void registered(struct tr_apply *a, const uint8_t *nonce, uint64_t number)
 {
     uint32_t index = tr_load_le32(nonce + 4);
+    if (tr_load_le16(nonce) == 0)
+        registered_remote(a, nonce, number);
     if (tr_load_le16(nonce) != a->self || index >= a->local_max || a->local[index] == NULL)
         return;
     struct tr_session *s = a->local[index];
@@ -235,8 +257,10 @@ static void apply_part(struct tr_apply *a, uint64_t slot, uint32_t run_index,
     tr_sessions_admit(a->sessions, slot, run_index, view, &ad);
     switch (ad.verdict) {
     case TR_VERDICT_APPLY:
-        if (tr_unlikely(ad.skip != 0))
+        if (tr_unlikely(ad.skip != 0)) {
             tr_counter_add(a->stats.duplicates, ad.skip);
+            tr_complete_skipped(a, view->run->session, view->run->sequence + ad.skip - 1);
+        }
         if (tr_likely(ad.skip < view->run->count))
             run_commands(a, slot, view, ad.skip);
         else
@@ -289,6 +313,7 @@ static void add_session(struct tr_apply *a, struct tr_session *s)
 {
     a->local[s->index] = s;
     a->local_count++;
+    a->remote_count += s->remote;
 }
 
 static void put_result(struct tr_apply *a, const struct tr_apply_result *result)

@@ -117,8 +117,10 @@ struct tr_apply {
     bool pipelined;
     uint32_t chunk; /* commands that one apply call takes at most */
     uint32_t local_max;
+    uint32_t remote_first; /* indices from here on are for sessions of remote clients */
     uint64_t image_bytes;
     struct tr_session **local; /* by index; NULL: none */
+    uint64_t *remote_number;   /* of each remote client's session, once known; 0: none */
     struct tr_session **attended;
     struct tr_image image[TR_IMAGES];
     struct tr_apply_stats stats;
@@ -138,7 +140,8 @@ struct tr_apply {
     struct tr_sessions *sessions;
     uint32_t attended_count;
     uint32_t local_count;
-    bool stopped; /* the state machine refused a snapshot: nothing is applied any more */
+    uint32_t remote_count; /* of these, of remote clients */
+    bool stopped;          /* the state machine refused a snapshot: nothing is applied any more */
     tr_atomic_u64 digest_slot, digest; /* digest of the state at that slot */
     tr_atomic_u64 digest_wanted;       /* written by whoever asks */
     struct tr_command command[TR_BATCH_COMMANDS_MAX];
@@ -154,6 +157,7 @@ struct tr_apply_options {
     uint16_t self;
     bool pipelined;
     uint32_t sessions_max;
+    uint32_t remote_max; /* sessions of remote clients attached here */
     uint64_t reply_cache_bytes;
     uint32_t reply_bytes_max;
     uint32_t batch_commands_max;
@@ -194,6 +198,9 @@ struct tr_session *tr_apply_owner(struct tr_apply *a, uint64_t number);
 /* Completes commands `first` .. `first + count - 1` of a local session with their replies. */
 void tr_complete_commands(struct tr_apply *a, struct tr_session *s, uint64_t first, uint64_t slot,
                           const struct tr_replies *replies);
+/* Commands of a run up to this sequence were applied before it came: a remote client's that sent
+ * them through another node gets its replies from the cache. */
+void tr_complete_skipped(struct tr_apply *a, uint64_t number, uint64_t sequence);
 /* Delivers what is applied and not yet delivered, from the reply cache. */
 void tr_complete_from_cache(struct tr_apply *a, struct tr_session *s);
 /* Answers the reads of a session that can be answered. Returns how many. */

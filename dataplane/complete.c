@@ -9,10 +9,21 @@
 #define DEADLINE_STEP_NS UINT64_C(20000)
 #define DEADLINE_REST_NS UINT64_C(1000000)
 
+/* The session of a remote client that is attached here, or NULL. */
+static tr_noinline struct tr_session *remote_owner(const struct tr_apply *a, uint64_t number)
+{
+    for (uint32_t i = 0; i < a->local_max - a->remote_first; i++)
+        if (a->remote_number[i] == number)
+            return a->local[a->remote_first + i];
+    return NULL;
+}
+
 struct tr_session *tr_apply_owner(struct tr_apply *a, uint64_t number)
 {
     const struct tr_session_entry *e = &a->sessions->entry[a->sessions->last];
     uint16_t node = tr_load_le16(e->nonce);
+    if (node == 0 && a->remote_count != 0 && e->number == number)
+        return remote_owner(a, number);
     if (tr_likely(node != a->self || e->number != number))
         return NULL;
     uint32_t index = tr_load_le32(e->nonce + 4);
@@ -83,6 +94,18 @@ void tr_complete_commands(struct tr_apply *a, struct tr_session *s, uint64_t fir
     tr_counter_add(a->stats.completions, replies->count);
     if (tr_unlikely(s->reads_done != tr_load_relaxed(&s->read.submitted)))
         tr_complete_reads(a, s);
+}
+
+void tr_complete_skipped(struct tr_apply *a, uint64_t number, uint64_t sequence)
+{
+    struct tr_session *s = tr_apply_owner(a, number);
+    if (s == NULL)
+        return;
+    sequence = tr_min_u64(sequence, tr_load_acquire(&s->command.submitted)); /* (S) */
+    if (sequence <= tr_load_relaxed(&s->applied))
+        return;
+    set_applied(a, s, sequence);
+    tr_complete_from_cache(a, s);
 }
 
 void tr_complete_from_cache(struct tr_apply *a, struct tr_session *s)
@@ -314,5 +337,9 @@ void tr_complete_drop(struct tr_apply *a, struct tr_session *s)
     forget_asked(a, s);
     a->local[s->index] = NULL;
     a->local_count--;
+    if (s->remote) {
+        a->remote_number[s->index - a->remote_first] = 0;
+        a->remote_count--;
+    }
     tr_store_release(&s->gone, 1u); /* meets the agent, which then forgets it, too */
 }

@@ -218,6 +218,7 @@ int tr_config_group(const struct tr_node *node, const struct tr_group_options *o
         .self = node->self,
         .pipelined = o->apply_lcore >= 0 && (uint32_t)o->apply_lcore != o->lcore,
         .sessions_max = o->sessions_max,
+        .remote_max = node->client_address[0] != '\0' ? node->clients_max : 0,
         .reply_cache_bytes = o->reply_cache_bytes,
         .reply_bytes_max = o->reply_bytes_max != 0 ? o->reply_bytes_max : node->message_bytes_max,
         .batch_commands_max = o->batch_commands_max,

@@ -52,6 +52,8 @@ static void commit(struct tr_group *g, const struct tr_effect *e)
 static void leader(struct tr_group *g, const struct tr_effect *e)
 {
     g->leader_changed = true;
+    g->leader = e->u.leader.self_now ? g->config.self : e->u.leader.leader;
+    g->leader_round = e->u.leader.ballot.round;
     if (e->u.leader.self_now)
         tr_log(g->logger, TR_LOG_INFO, "group %u: this node leads, round %lu", g->number,
                (unsigned long)e->u.leader.ballot.round);

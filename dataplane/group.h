@@ -165,6 +165,8 @@ struct tr_group {
     uint16_t outlets_stuck; /* of these, those whose queue is full in this flush */
     uint64_t pinned;        /* told to the core by tr_replica_pin */
     bool leader_changed;    /* the mirror is out of date */
+    uint16_t leader;        /* node that leads as far as is known; 0: none */
+    uint64_t leader_round;
     bool stopped;
     bool busy; /* something is left over, or is looked after in every turn */
 
@@ -334,6 +336,12 @@ uint32_t tr_submit_poll(struct tr_group *g);
 void tr_submit_again(struct tr_group *g);
 /* Sessions that were opened and closed meanwhile. */
 void tr_submit_admit(struct tr_group *g);
+/* Takes on the session of a remote client: registers it, or finds it registered. Returns false when
+ * the apply stage has no room for that now. */
+bool tr_submit_attach(struct tr_group *g, struct tr_session *s);
+/* Lets go of it; its phase is TR_PHASE_GONE when the library does not touch it any more. stays: it
+ * is not closed in the log. Returns as attach. */
+bool tr_submit_detach(struct tr_group *g, struct tr_session *s, bool stays);
 /* Looks after sessions whose progress stopped. */
 void tr_submit_slow(struct tr_group *g);
 

@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "dataplane/door.h"
 #include "dataplane/node.h"
 #include "trireme/error.h"
 
@@ -45,7 +46,7 @@ static struct layout lay_out(const struct tr_replica_config *config, uint64_t re
         .apply = tr_align_up_u64(m.bytes, 4096),
         .apply_untouched = m.bytes_untouched,
         .staging = tr_align_up_u64(config->entry_bytes_max, 4096),
-        .roster = apply->sessions_max * sizeof(struct tr_roster_member),
+        .roster = (apply->sessions_max + apply->remote_max) * sizeof(struct tr_roster_member),
         .by_index = apply->sessions_max * sizeof(struct tr_session *),
     };
     if (stored)
@@ -158,7 +159,7 @@ static int init_sessions(struct opening *o, struct tr_group *g)
     if (room == NULL || g->by_index == NULL || g->staging == NULL)
         return TR_ENOMEM;
     g->local_max = tr_min_u32(o->options.sessions_max, LOCAL_MAX);
-    tr_roster_init(&g->sessions, room, g->local_max);
+    tr_roster_init(&g->sessions, room, g->local_max + o->apply.remote_max);
     return TR_OK;
 }
 
@@ -246,8 +247,10 @@ static int build(struct opening *o, struct tr_group **out)
     g->deadline_ns = tr_replica_deadline_ns(g->replica);
     if (g->wal != NULL)
         tr_wal_bind(g->wal, g->replica);
+    if (o->lcore->door != NULL)
+        status = tr_door_fit(o->lcore->door, g);
     *out = g;
-    return TR_OK;
+    return status;
 }
 
 /* Checks the options against what this node has. */
@@ -275,6 +278,9 @@ static int prepare(struct opening *o)
     if (replica_bytes == 0)
         return tr_fail(TR_EINVAL, o->error, o->error_bytes, "group %u: %s", o->options.group, why);
     status = tr_node_open_port(node, o->lcore, o->error, o->error_bytes);
+    if (status != TR_OK)
+        return status;
+    status = tr_door_open(node, o->lcore, o->error, o->error_bytes);
     if (status != TR_OK)
         return status;
     if (o->lcore->limits.message_bytes_max < o->config.message_bytes_max)

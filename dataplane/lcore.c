@@ -4,6 +4,7 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "consensus/message.h"
+#include "dataplane/door.h"
 #include "dataplane/group.h"
 #include "dataplane/node.h"
 #include "trireme/error.h"
@@ -203,9 +204,13 @@ uint32_t tr_lcore_cycle(struct tr_lcore *l)
         if (tr_unlikely(l->now_ns >= l->events_ns))
             port_events(l);
     }
+    if (tr_unlikely(l->door != NULL))
+        work += tr_door_receive(l->door, l->now_ns, l->thorough);
     work += visit_groups(l);
     for (uint32_t i = 0; i < l->apply_count; i++)
         work += tr_apply_poll(l->applies[i], l->now_ns);
+    if (tr_unlikely(l->door != NULL))
+        work += tr_door_send(l->door);
     if (l->port != NULL)
         tr_lcore_flush(l);
     if (tr_unlikely(l->now_ns >= l->publish_ns))

@@ -24,6 +24,7 @@ struct tr_node;
 struct tr_group;
 struct tr_outlet;
 struct tr_apply;
+struct tr_door;
 
 /* Messages of one receive burst. */
 #define TR_LCORE_BURST 64u
@@ -45,6 +46,7 @@ struct tr_lcore {
     const struct tr_driver *driver;
     struct tr_port *port; /* NULL until a group needs it */
     struct tr_port_limits limits;
+    struct tr_door *door; /* where remote clients come in; NULL: nowhere */
     bool tx_dirty;        /* something was given to tx_burst and not flushed */
     uint32_t writes_open; /* one-sided writes posted and not completed */
     uint64_t deadline_ns; /* the nearest of the groups visited in this cycle */

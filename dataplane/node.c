@@ -3,6 +3,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "dataplane/door.h"
 #include "dataplane/membarrier.h"
 #include "drivers/loop/loop.h"
 #include "drivers/registry.h"
@@ -92,6 +93,46 @@ static int copy_peers(struct opening *o)
                           from->node);
 }
 
+/* What remote clients are let in with. */
+static int copy_client_options(struct opening *o)
+{
+    const struct tr_node_options *from = &o->options;
+    struct tr_node *node = o->node;
+    const char *names = from->client_names;
+    if (from->client_address == NULL)
+        return TR_OK;
+    if (strlen(from->client_address) >= TR_ADDRESS_BYTES_MAX ||
+        (names != NULL && strlen(names) >= TR_ADDRESS_BYTES_MAX))
+        return tr_fail(TR_EINVAL, o->error, o->error_bytes,
+                       "client_address or client_names is longer than %d bytes",
+                       TR_ADDRESS_BYTES_MAX - 1);
+    if (from->clients_max == 0 || from->clients_max > TR_DOOR_PLACES_MAX)
+        return tr_fail(TR_EINVAL, o->error, o->error_bytes,
+                       "clients_max is %u; 1 to %u are possible", from->clients_max,
+                       TR_DOOR_PLACES_MAX);
+    if (from->client_message_bytes_max == 0)
+        return tr_fail(TR_EINVAL, o->error, o->error_bytes, "client_message_bytes_max is 0");
+    struct tr_session_options session = TR_SESSION_OPTIONS_INIT;
+    uint32_t most = tr_min_u32(from->client_message_bytes_max, node->message_bytes_max);
+    struct tr_session_limits limits = {most, node->message_bytes_max};
+    session.window = from->client_window;
+    session.queue_bytes = from->client_queue_bytes;
+    if (tr_session_memory_bytes(&session, &limits) == 0)
+        return tr_fail(TR_EINVAL, o->error, o->error_bytes,
+                       "client_window %u is no power of two up to 1048576, or client_queue_bytes "
+                       "%u is above 1 GiB",
+                       from->client_window, from->client_queue_bytes);
+    strcpy(node->client_address, from->client_address);
+    if (names != NULL)
+        node->client_names = strcpy(node->client_names_text, names);
+    node->clients_max = from->clients_max;
+    node->client_message_bytes_max = most;
+    node->client_window = from->client_window;
+    node->client_queue_bytes = from->client_queue_bytes;
+    node->client_cluster = tr_wire_cluster(from->cluster);
+    return TR_OK;
+}
+
 /* Checks and copies what needs no resources. */
 static int copy_options(struct opening *o)
 {
@@ -128,7 +169,8 @@ static int copy_options(struct opening *o)
     node->message_bytes_max =
         from->message_bytes_max != 0 ? from->message_bytes_max : MESSAGE_BYTES_DEFAULT;
     node->cluster_hash = hash_name(from->cluster);
-    return copy_peers(o);
+    int status = copy_client_options(o);
+    return status == TR_OK ? copy_peers(o) : status;
 }
 
 /* The counters segment. A name that was not asked for gives way when it is taken. */
@@ -252,11 +294,10 @@ static const char *own_address(const struct tr_node *node)
     return NULL;
 }
 
-/* What the driver calls its fabric. */
-static void *fabric_below(const struct tr_node *node)
+void *tr_node_fabric(const struct tr_driver *driver, void *fabric)
 {
-    bool wrapped = node->driver == &tr_driver_loop && node->fabric != NULL;
-    return wrapped ? ((struct fabric *)node->fabric)->loop : node->fabric;
+    bool wrapped = driver == &tr_driver_loop && fabric != NULL;
+    return wrapped ? ((struct fabric *)fabric)->loop : fabric;
 }
 
 void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns)
@@ -281,7 +322,7 @@ int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, siz
         .message_bytes_max = node->wire_bytes_max,
         .seed = tr_prng_next(&node->random) | 1,
         .memory = {.context = &node->arena, .allocate = allocate_for_port},
-        .fabric = fabric_below(node),
+        .fabric = tr_node_fabric(node->driver, node->fabric),
         .extra = node->driver_options,
         .error = why,
         .error_bytes = sizeof(why),
@@ -338,9 +379,11 @@ static void release(struct tr_node *node)
 {
     for (uint32_t i = 0; i < node->group_count; i++)
         tr_group_close(node->group[i]);
-    for (uint32_t i = 0; i < node->lcore_count; i++)
+    for (uint32_t i = 0; i < node->lcore_count; i++) {
+        tr_door_close(node->lcore[i].door);
         if (node->lcore[i].port != NULL)
             node->lcore[i].driver->close(node->lcore[i].port);
+    }
     tr_pollers_close(node->pollers);
     tr_counters_close(&node->counters);
     tr_arena_close(&node->arena);
@@ -464,6 +507,8 @@ size_t tr_node_memory_bytes(const struct tr_node *node)
         bytes += node->lcore_count * THREAD_STACK_BYTES;
     for (uint32_t i = 0; i < node->group_count; i++)
         bytes += node->group[i]->sessions_bytes;
+    for (uint32_t i = 0; i < node->lcore_count; i++)
+        bytes += node->lcore[i].door != NULL ? tr_door_bytes(node->lcore[i].door) : 0;
     return (size_t)bytes;
 }
 

@@ -42,6 +42,12 @@ struct tr_node {
     enum tr_idle idle;
     char cluster[64];
     uint64_t cluster_hash;
+    /* Remote clients (door.h). */
+    char client_address[TR_ADDRESS_BYTES_MAX]; /* "": none are taken */
+    const char *client_names;                  /* in client_names_text; NULL: the default */
+    char client_names_text[TR_ADDRESS_BYTES_MAX];
+    uint32_t clients_max, client_message_bytes_max, client_window, client_queue_bytes;
+    uint64_t client_cluster; /* number of the cluster for clients */
     uint64_t boot;
     struct tr_prng random;
     struct tr_clock clock; /* calibrated; copied by those who need one */
@@ -85,6 +91,9 @@ void tr_node_drop(struct tr_node *node);
 /* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,
                       size_t error_bytes);
+
+/* What a driver calls its fabric, of what the API calls one. */
+void *tr_node_fabric(const struct tr_driver *driver, void *fabric);
 
 /* Bytes of one group's inbound ring. */
 uint32_t tr_config_ring_bytes(const struct tr_replica_config *config);

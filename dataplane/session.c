@@ -369,6 +369,33 @@ uint32_t tr_session_poll(struct tr_session *s, struct tr_completion *out, uint32
     return count;
 }
 
+void tr_session_begin_after(struct tr_session *s, uint64_t sequence)
+{
+    s->base = sequence;
+    s->command.submitted = s->command.back_seen = s->command.released_seen = sequence;
+    s->floor = s->proposed = s->applied_seen = sequence;
+    s->applied = s->completed = s->taken = sequence;
+}
+
+void tr_session_give_back(struct tr_session *s, uint64_t upto, uint64_t acked)
+{
+    uint64_t commands = 0, reads = 0;
+    for (; s->completions_taken != upto; s->completions_taken++) {
+        uint64_t index = s->completions_taken & s->done_mask;
+        uint64_t sequence = s->done[index].sequence;
+        if (sequence > acked)
+            break;
+        s->reply_head_next = s->done_reply_end[index];
+        commands += sequence != 0;
+        reads += sequence == 0;
+    }
+    if (commands + reads == 0)
+        return;
+    tr_store_release(&s->reply_head, s->reply_head_next);      /* (R) */
+    tr_store_release(&s->taken, s->taken + commands);          /* (T) */
+    tr_store_release(&s->reads_taken, s->reads_taken + reads); /* (T) */
+}
+
 /* Sleeps until a completion may be there. */
 static void wait_some(struct tr_session *s, uint64_t left_ns)
 {

@@ -94,6 +94,7 @@ enum tr_session_phase {
     TR_PHASE_CLOSING = 4, /* the application is gone; CLOSE is to be proposed */
     TR_PHASE_ENDING = 5,  /* CLOSE is proposed */
     TR_PHASE_DROPPED = 6, /* the apply stage is to forget it */
+    TR_PHASE_GONE = 7,    /* a remote client's: nobody knows it any more */
 };
 
 struct tr_group;
@@ -119,6 +120,9 @@ struct tr_session {
     uint32_t index;   /* in the group's table of local sessions */
     uint32_t stamped; /* every item is stamped with its time */
     bool pipelined;   /* the apply stage has a thread of its own */
+    bool remote;      /* a remote client's: its application is the door (door.h) */
+    bool stays;       /* when it closes here it stays in the log: its client goes on elsewhere */
+    uint64_t base;    /* remote: the last command that was replied before it came here */
     uint8_t nonce[TR_NONCE_BYTES];
 
     struct tr_lane command;
@@ -195,6 +199,26 @@ struct tr_session *tr_session_init(void *memory, const struct tr_session_options
  * completion; is_read: 1 for a read, 0 for a command. Returns false when there is no room for the
  * reply now. Thread: apply. */
 bool tr_session_deliver(struct tr_session *s, const struct tr_completion *completion, bool is_read);
+
+/* Lets the numbers of a session just laid out begin after `sequence`: it is a remote client's,
+ * whose earlier commands have all been replied to. */
+void tr_session_begin_after(struct tr_session *s, uint64_t sequence);
+
+/* Number of completions so far. Thread: the door. */
+static inline uint64_t tr_session_ready(const struct tr_session *s)
+{
+    return tr_load_acquire(&s->completions); /* (C) */
+}
+
+/* Completion `index` of those that were not given back; it stays until then. Thread: the door. */
+static inline const struct tr_completion *tr_session_at(const struct tr_session *s, uint64_t index)
+{
+    return &s->done[index & s->done_mask];
+}
+
+/* Gives completions before `upto` back, as far as the commands among them are acknowledged: those
+ * up to `acked`. Thread: the door. */
+void tr_session_give_back(struct tr_session *s, uint64_t upto, uint64_t acked);
 
 /* Wakes whoever waits in tr_session_wait, after what it waits for was published (W). Thread: any.
  */

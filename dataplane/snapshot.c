@@ -134,7 +134,11 @@ static void take_over_sessions(struct tr_apply *a)
         if (number == 0 || number == UINT64_MAX)
             continue;
         uint64_t applied = tr_sessions_applied(a->sessions, number);
-        if (applied == UINT64_MAX || applied <= tr_load_relaxed(&s->applied))
+        if (applied == UINT64_MAX)
+            continue;
+        /* A remote client's may have been sent through another node: those come here again. */
+        applied = tr_min_u64(applied, tr_load_acquire(&s->command.submitted)); /* (S) */
+        if (applied <= tr_load_relaxed(&s->applied))
             continue;
         tr_store_release(&s->applied, applied); /* (A) */
         tr_complete_attend(a, s);               /* delivers them from the cache */

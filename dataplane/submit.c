@@ -138,13 +138,14 @@ static tr_noinline bool plan_rare(struct tr_group *g, struct batch *b, struct tr
     case TR_PHASE_ACTIVE:
         return false;
     case TR_PHASE_CLOSING:
-        if (number == 0 || number == UINT64_MAX)
+        if (s->stays || number == 0 || number == UINT64_MAX)
             return false;
         plan_session(g, b, s, TR_RUN_CLOSE);
         return true;
     case TR_PHASE_ENDING:
     case TR_PHASE_DROPPED:
     case TR_PHASE_UNKNOWN:
+    case TR_PHASE_GONE:
         return false;
     }
     tr_unreachable();
@@ -398,6 +399,23 @@ static void begin_closing(struct tr_group *g, struct tr_session *s)
     tr_apply_post(g->apply, &m);
 }
 
+bool tr_submit_attach(struct tr_group *g, struct tr_session *s)
+{
+    if (!tr_apply_can_post(g->apply, TR_APPLY_INBOX_SPARE / 2))
+        return false;
+    admit(g, s);
+    return true;
+}
+
+bool tr_submit_detach(struct tr_group *g, struct tr_session *s, bool stays)
+{
+    if (!tr_apply_can_post(g->apply, TR_APPLY_INBOX_SPARE / 2))
+        return false;
+    s->stays = stays;
+    begin_closing(g, s);
+    return true;
+}
+
 void tr_submit_admit(struct tr_group *g)
 {
     if (!tr_apply_can_post(g->apply, TR_APPLY_INBOX_SPARE / 2) ||
@@ -425,7 +443,7 @@ void tr_submit_admit(struct tr_group *g)
 static bool is_over(const struct tr_group *g, const struct tr_session *s)
 {
     uint64_t number = tr_load_acquire(&s->number); /* (N) */
-    if (number == UINT64_MAX || tr_load_relaxed(&s->state) != TR_SESSION_OPEN)
+    if (s->stays || number == UINT64_MAX || tr_load_relaxed(&s->state) != TR_SESSION_OPEN)
         return true; /* its CLOSE is applied, or it was evicted */
     return g->now_ns - s->closing_ns > CLOSE_PATIENCE_NS; /* eviction will see to it */
 }
@@ -441,7 +459,14 @@ static bool let_go(struct tr_group *g, uint32_t index, struct tr_session *s)
         s->phase = TR_PHASE_DROPPED;
         tr_apply_post(g->apply, &m);
     }
-    if (tr_load_acquire(&s->gone) == 0 || pthread_mutex_trylock(&g->lock) != 0)
+    if (tr_load_acquire(&s->gone) == 0)
+        return false;
+    if (s->remote) { /* its memory is the door's */
+        tr_roster_remove(&g->sessions, index);
+        s->phase = TR_PHASE_GONE;
+        return true;
+    }
+    if (pthread_mutex_trylock(&g->lock) != 0)
         return false;
     tr_roster_remove(&g->sessions, index);
     s->next = g->dead_list; /* unmapped by the next call that opens or closes one */

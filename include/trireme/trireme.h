@@ -60,7 +60,8 @@ struct tr_session;
 struct tr_command {
     const void *data;
     uint32_t bytes;
-    uint32_t origin; /* node whose session submitted it; for diagnosis, the same on every replica */
+    uint32_t origin; /* node whose session submitted it, 0: a remote client's; for diagnosis, the
+                        same on every replica */
     uint64_t session;
     uint64_t sequence;
 };
@@ -177,6 +178,16 @@ struct tr_node_options {
     tr_log_fn log;        /* NULL: silent */
     void *log_context;
     enum tr_log_level log_level;
+    /* Remote clients (trireme/client.h, docs/client.md). */
+    const char *client_address; /* where they reach this node, in the driver's syntax, none of the
+                                   peers' addresses; NULL: none are let in */
+    const char *client_names;   /* drivers whose clients need names (shm): the client's address is
+                                   this, a dot and a number; NULL: "shm:CLUSTER.client" */
+    uint32_t clients_max;       /* at a time, a polling core; 1 to 250; default 16 */
+    uint32_t client_message_bytes_max; /* largest command, query and reply of a remote client;
+                                          default 64 KiB, at most message_bytes_max */
+    uint32_t client_window;            /* commands in flight of one; power of two; default 1024 */
+    uint32_t client_queue_bytes;       /* and their payload bytes; default 1 MiB */
 };
 
 /** Options with their defaults. */
@@ -190,6 +201,10 @@ static inline struct tr_node_options tr_node_options_init()
     o.driver = "udp";
     o.lcore_count = 1;
     o.log_level = TR_LOG_INFO;
+    o.clients_max = 16;
+    o.client_message_bytes_max = 64u << 10;
+    o.client_window = 1024;
+    o.client_queue_bytes = 1u << 20;
     return o;
 }
 #define TR_NODE_OPTIONS_INIT tr_node_options_init()
@@ -197,7 +212,9 @@ static inline struct tr_node_options tr_node_options_init()
 #define TR_NODE_OPTIONS_INIT                                                                   \
     {                                                                                          \
         .struct_bytes = sizeof(struct tr_node_options), .cluster = "trireme", .driver = "udp", \
-        .lcore_count = 1, .log_level = TR_LOG_INFO                                             \
+        .lcore_count = 1, .log_level = TR_LOG_INFO, .clients_max = 16,                         \
+        .client_message_bytes_max = 64u << 10, .client_window = 1024,                          \
+        .client_queue_bytes = 1u << 20                                                         \
     }
 #endif
 

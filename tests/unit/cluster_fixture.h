@@ -141,6 +141,10 @@ struct Layout {
     tr_log_fn log = nullptr;
     void *log_context = nullptr;
     tr_durability durability = TR_DURABILITY_MEMORY;
+    bool clients = false; /* remote clients are let in */
+    uint32_t clients_max = 4;
+    uint32_t client_message_bytes_max = 16 << 10;
+    uint32_t client_window = 256;
     /* Opens a group of a node, by its index; unset: tr_group_open. */
     std::function<int(int, tr_node *, const tr_group_options *, tr_group **, char *, size_t)>
         opener;
@@ -187,6 +191,14 @@ class Cluster
         return layout.driver + ":t" + tag + "-" + std::to_string(i + 1);
     }
 
+    /* Where remote clients reach a node. */
+    std::string client_address(int i) const
+    {
+        if (layout.driver == "udp")
+            return "127.0.0.1:" + std::to_string(port_base + 8 + i);
+        return layout.driver + ":t" + tag + "-c" + std::to_string(i + 1);
+    }
+
     void open(int i)
     {
         Node &n = nodes[(size_t)i];
@@ -209,6 +221,12 @@ class Cluster
         o.fabric = fabric;
         o.log = layout.log;
         o.log_context = layout.log_context;
+        std::string door = client_address(i);
+        if (layout.clients)
+            o.client_address = door.c_str();
+        o.clients_max = layout.clients_max;
+        o.client_message_bytes_max = layout.client_message_bytes_max;
+        o.client_window = layout.client_window;
         char error[512] = "";
         ASSERT_EQ(tr_node_open(&o, &n.node, error, sizeof(error)), 0) << error;
         n.group.clear();

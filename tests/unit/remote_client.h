@@ -1,0 +1,77 @@
+/* A remote client of a test cluster (cluster_fixture.h). */
+#ifndef TR_TESTS_UNIT_REMOTE_CLIENT_H
+#define TR_TESTS_UNIT_REMOTE_CLIENT_H
+
+#include "tests/unit/cluster_fixture.h"
+#include "trireme/client.h"
+
+namespace cluster
+{
+
+/* Its options, and how it lies beside the cluster. */
+struct Remote {
+    Cluster &cluster;
+    tr_client *client = nullptr;
+    int opened = 0;
+    std::string error;
+
+    explicit Remote(Cluster &c, const std::function<void(tr_client_options &)> &change = {})
+        : cluster(c)
+    {
+        std::vector<std::string> addresses;
+        std::vector<tr_peer> nodes;
+        for (int i = 0; i < c.layout.nodes; i++)
+            addresses.push_back(c.client_address(i));
+        for (int i = 0; i < c.layout.nodes; i++)
+            nodes.push_back({static_cast<uint16_t>(i + 1), addresses[(size_t)i].c_str()});
+        tr_client_options o = TR_CLIENT_OPTIONS_INIT;
+        std::string name = "test" + c.tag;
+        o.cluster = name.c_str();
+        o.nodes = nodes.data();
+        o.node_count = static_cast<uint32_t>(nodes.size());
+        o.driver = c.layout.driver.c_str();
+        o.window = 256;
+        o.queue_bytes = 1 << 20;
+        o.message_bytes_max = c.layout.client_message_bytes_max;
+        o.fabric = c.fabric;
+        if (change)
+            change(o);
+        char why[512] = "";
+        opened = tr_client_open(&o, &client, why, sizeof(why));
+        error = why;
+    }
+    ~Remote()
+    {
+        tr_client_close(client);
+    }
+    Remote(const Remote &) = delete;
+    Remote &operator=(const Remote &) = delete;
+
+    int submit(uint64_t number)
+    {
+        return tr_client_submit(client, &number, sizeof(number), reinterpret_cast<void *>(number));
+    }
+    /* The next completion. */
+    bool next(tr_completion *out)
+    {
+        return cluster.until([&] { return tr_client_poll(client, out, 1) == 1; });
+    }
+    struct tr_client_status status() const
+    {
+        struct tr_client_status s;
+        tr_client_status(client, &s);
+        return s;
+    }
+};
+
+inline uint64_t sum_of(const tr_completion &c)
+{
+    uint64_t sum = 0;
+    if (c.reply_bytes == sizeof(sum))
+        memcpy(&sum, c.reply, sizeof(sum));
+    return sum;
+}
+
+} // namespace cluster
+
+#endif
