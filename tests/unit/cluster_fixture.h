@@ -162,6 +162,7 @@ class Cluster
     Layout layout;
     std::vector<Node> nodes;
     void *fabric = nullptr;
+    const Node *stopped = nullptr; /* gets no turn: its process is there, and does not run */
     std::string tag;
 
     explicit Cluster(const Layout &s) : layout(s)
@@ -287,7 +288,7 @@ class Cluster
             return;
         }
         for (Node &n : nodes)
-            if (n.node != nullptr)
+            if (n.node != nullptr && &n != stopped)
                 tr_poll(n.node);
     }
 
