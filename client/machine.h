@@ -90,9 +90,9 @@ struct tr_client_out {
 /* The bugs that a test build can have on purpose (base/canary.h). */
 enum tr_client_canary {
     TR_CANARY_CLIENT_NONE = 0,
-    TR_CANARY_CLIENT_REPLY_TWICE = 1,   /* a reply that comes again is taken for the next one's */
-    TR_CANARY_CLIENT_ACKED_EARLY = 2,   /* acknowledges what was sent, not what was replied */
-    TR_CANARY_CLIENT_TOKEN_IGNORED = 3, /* believes messages of former attachments */
+    TR_CANARY_CLIENT_REPLY_TWICE = 1, /* a reply that comes again is taken for the next one's */
+    TR_CANARY_CLIENT_REPLY_EARLY = 2, /* and so is one that overtook another */
+    TR_CANARY_CLIENT_ACKED_EARLY = 3, /* acknowledges what was sent, not what was replied */
 };
 
 struct tr_client_machine {

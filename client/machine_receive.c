@@ -107,6 +107,8 @@ static void recv_reply(struct tr_client_machine *m, const struct tr_wire_message
     uint64_t first = r->first;
     if (TR_CANARY(m->canary, CLIENT_REPLY_TWICE) && first <= before)
         first = before + 1;
+    if (TR_CANARY(m->canary, CLIENT_REPLY_EARLY) && first > before + 1)
+        first = before + 1;
     for (uint32_t i = 0; i < r->count; i++) {
         const uint8_t *data;
         struct tr_wire_done done = tr_wire_done_at(msg, i);
@@ -209,8 +211,6 @@ static bool is_ours(const struct tr_client_machine *m, const struct tr_wire_mess
 {
     if (msg->header->type == TR_WIRE_CHALLENGE)
         return true; /* recv_challenge looks */
-    if (TR_CANARY(m->canary, CLIENT_TOKEN_IGNORED))
-        return true;
     if (m->token != 0)
         return msg->header->token == m->token;
     return msg->header->type == TR_WIRE_REFUSED && msg->header->token == 0 &&
@@ -251,7 +251,7 @@ static void dispatch(struct tr_client_machine *m, const struct tr_wire_message *
     case TR_WIRE_READ:
     case TR_WIRE_PING:
     case TR_WIRE_BYE:
-        tr_unreachable(); /* tr_wire_read refuses them of a node */
+        tr_unreachable(); /* tr_wire_open refuses them of a node */
     }
     follow(m, msg->header);
 }
@@ -261,7 +261,7 @@ void tr_client_machine_receive(struct tr_client_machine *m, uint32_t node, const
 {
     struct tr_wire_message msg;
     m->now_ns = now_ns;
-    if (tr_wire_read(data, bytes, TR_WIRE_FROM_NODE, &msg) != TR_WIRE_GOOD ||
+    if (tr_wire_open(data, bytes, TR_WIRE_FROM_NODE, &msg) != TR_WIRE_GOOD ||
         msg.header->cluster != m->config.cluster || msg.header->group != m->config.group) {
         m->count.dropped_malformed++;
         return;

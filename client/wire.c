@@ -189,7 +189,7 @@ static bool body_is_good(const struct tr_wire_message *m)
     return false;
 }
 
-enum tr_wire_verdict tr_wire_read(const void *data, uint32_t bytes, enum tr_wire_side side,
+enum tr_wire_verdict tr_wire_open(const void *data, uint32_t bytes, enum tr_wire_side side,
                                   struct tr_wire_message *out)
 {
     const struct tr_wire_header *h = (const struct tr_wire_header *)data;

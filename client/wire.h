@@ -4,7 +4,7 @@
  *
  * A message is a header, a fixed body by its type, and a tail of variable length. All integers are
  * little-endian; every part is padded to 8 bytes with zeros. The CRC covers everything behind it.
- * Nothing in a message is believed before tr_wire_read has checked it; what depends on state
+ * Nothing in a message is believed before tr_wire_open has checked it; what depends on state
  * (tokens, sequences) is the reader's to check. docs/client.md says what the messages mean.
  */
 #ifndef TR_CLIENT_WIRE_H
@@ -178,7 +178,7 @@ uint64_t tr_wire_cluster(const char *name);
 /* Checks a message of any bytes at an address aligned to 8: marks, CRC, type and side, lengths,
  * counts, reserved bytes, ranges. *out is written unless MALFORMED; for OTHER_VERSION its header
  * only. Cost: the CRC, and a pass over the lengths. */
-enum tr_wire_verdict tr_wire_read(const void *data, uint32_t bytes, enum tr_wire_side side,
+enum tr_wire_verdict tr_wire_open(const void *data, uint32_t bytes, enum tr_wire_side side,
                                   struct tr_wire_message *out);
 
 /* Begins a message of this type in a buffer: header and zeroed body. Returns where the body is; the

@@ -380,7 +380,7 @@ static void recv_attached(struct tr_door *d, struct tr_door_place *p, const stru
     case TR_WIRE_READ_REPLY:
     case TR_WIRE_STATE:
     case TR_WIRE_REFUSED:
-        tr_unreachable(); /* HELLO goes another way; tr_wire_read refuses the others of a client */
+        tr_unreachable(); /* HELLO goes another way; tr_wire_open refuses the others of a client */
     }
 }
 
@@ -388,7 +388,7 @@ static void message(struct tr_door *d, const struct tr_rx *rx)
 {
     struct tr_wire_message m;
     struct tr_door_place *p = rx->peer - 1u < d->place_count ? &d->place[rx->peer - 1u] : NULL;
-    switch (tr_wire_read(rx->data, rx->bytes, TR_WIRE_FROM_CLIENT, &m)) {
+    switch (tr_wire_open(rx->data, rx->bytes, TR_WIRE_FROM_CLIENT, &m)) {
     case TR_WIRE_GOOD:
         break;
     case TR_WIRE_MALFORMED:

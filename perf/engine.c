@@ -6,6 +6,8 @@
 #include "perf/floor.h"
 #include "perf/peers.h"
 
+#include <trireme/client.h>
+
 #include <arpa/inet.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -29,6 +31,9 @@
 
 /* Commands that warm a parked engine up, before a slice. */
 #define WARM_COMMANDS 256
+
+/* Completions that one turn of a remote client takes. */
+#define CLIENT_BURST 256
 
 /* What all processes of the run see. */
 struct board {
@@ -54,9 +59,11 @@ struct tr_perf_engine {
     struct replica replicas[TR_VOTERS_MAX]; /* the first is the leader's */
     struct tr_peer peers[TR_VOTERS_MAX];
     char addresses[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX];
-    struct board *board; /* shared */
-    void *fabric;        /* loop */
-    struct tr_session *session;
+    char doors[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX]; /* where a remote client reaches them */
+    struct board *board;                            /* shared */
+    void *fabric;                                   /* loop */
+    struct tr_session *session;                     /* NULL with a remote client */
+    struct tr_client *client;                       /* NULL without one */
     /* The load. */
     struct tr_perf_slice *slice; /* under way; NULL: completions are only counted */
     uint64_t submitted;          /* commands, of all slices */
@@ -117,10 +124,13 @@ static void choose_addresses(struct tr_perf_engine *e)
     const char *driver = e->options->driver;
     for (uint32_t i = 0; i < e->replica_count; i++) {
         char *address = e->addresses[i];
-        if (strcmp(driver, "udp") == 0)
+        if (strcmp(driver, "udp") == 0) {
             snprintf(address, TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
-        else
+            snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
+        } else {
             snprintf(address, TR_PERF_ADDRESS_MAX, "%.16s:%s-%u", driver, e->cluster, i + 1);
+            snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "%.16s:%s-%u-c", driver, e->cluster, i + 1);
+        }
         e->replicas[i].id = (uint16_t)(i + 1);
         e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = address};
     }
@@ -177,6 +187,21 @@ static int open_group(struct tr_perf_engine *e, uint32_t index, char *error, siz
                          error_bytes);
 }
 
+/* Commands in flight of a session or a client, and room for their bytes; powers of two. */
+static uint32_t client_window(const struct tr_perf_engine *e)
+{
+    return (uint32_t)tr_max_u64(1024, e->options->window);
+}
+
+static uint32_t client_queue_bytes(const struct tr_perf_engine *e)
+{
+    uint64_t bytes = client_window(e) * tr_align_up_u64(e->options->size_bytes + 64, 64);
+    uint32_t power = 4u << 20;
+    while (power < bytes && power < 1u << 30)
+        power *= 2;
+    return power;
+}
+
 /* Opens one replica. Thread: the one that polls it. */
 static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, size_t error_bytes)
 {
@@ -191,6 +216,13 @@ static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, s
     node.driver_options = o->driver_options[0] != '\0' ? o->driver_options : NULL;
     node.idle = e->idle;
     node.fabric = e->fabric;
+    if (o->client == TR_PERF_CLIENT_REMOTE) {
+        node.client_address = e->doors[index];
+        node.clients_max = 1;
+        node.client_message_bytes_max = (uint32_t)tr_max_u64(o->size_bytes, 4096);
+        node.client_window = client_window(e);
+        node.client_queue_bytes = client_queue_bytes(e);
+    }
     node.log = o->verbose ? log_line : NULL;
     node.log_context = e->cluster;
     int result = tr_node_open(&node, &r->node, error, error_bytes);
@@ -260,7 +292,7 @@ const char *tr_perf_engine_follower_error(const struct tr_perf_engine *engine)
     return engine->board->error;
 }
 
-/* Takes a completion; inside tr_poll. Latency ends here. */
+/* Takes a completion; of a session inside tr_poll. Latency ends here. */
 static void on_complete(void *context, const struct tr_completion *completion)
 {
     struct tr_perf_engine *e = context;
@@ -286,18 +318,41 @@ const struct tr_perf_load_machine *tr_perf_engine_machine(const struct tr_perf_e
     return &e->board->machines[0];
 }
 
+/* The client that is no node; it knows every replica. */
+static int open_client(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    struct tr_client_options client = TR_CLIENT_OPTIONS_INIT;
+    struct tr_peer doors[TR_VOTERS_MAX];
+    for (uint32_t i = 0; i < e->replica_count; i++)
+        doors[i] = (struct tr_peer){.node = e->peers[i].node, .address = e->doors[i]};
+    client.cluster = e->cluster;
+    client.group = 1;
+    client.nodes = doors;
+    client.node_count = e->replica_count;
+    client.driver = e->options->driver;
+    client.address = strcmp(e->options->driver, "udp") == 0 ? "127.0.0.1:0" : NULL;
+    client.window = client_window(e);
+    client.queue_bytes = client_queue_bytes(e);
+    client.message_bytes_max = (uint32_t)tr_max_u64(e->options->size_bytes, 4096);
+    client.fabric = e->fabric;
+    client.log = e->options->verbose ? log_line : NULL;
+    client.log_context = e->cluster;
+    return tr_client_open(&client, &e->client, error, error_bytes);
+}
+
 int tr_perf_engine_open_leader(struct tr_perf_engine *e, char *error, size_t error_bytes)
 {
     struct tr_session_options session = TR_SESSION_OPTIONS_INIT;
-    uint64_t payload_bytes = e->options->window * tr_align_up_u64(e->options->size_bytes + 64, 64);
     int result = TR_OK;
     /* Where there is no crew, the load's thread has all replicas. */
     for (uint32_t i = e->workers == 0 ? e->local_count : 1; i > 0 && result == TR_OK; i--)
         result = open_replica(e, i - 1, error, error_bytes);
     if (result != TR_OK)
         return result;
-    session.window = (uint32_t)tr_max_u64(session.window, e->options->window);
-    session.queue_bytes = (uint32_t)tr_max_u64(session.queue_bytes, payload_bytes);
+    if (e->options->client == TR_PERF_CLIENT_REMOTE)
+        return open_client(e, error, error_bytes);
+    session.window = client_window(e);
+    session.queue_bytes = client_queue_bytes(e);
     session.on_complete = on_complete;
     session.on_complete_context = e;
     result = tr_session_open(e->replicas[0].group, &session, &e->session);
@@ -306,9 +361,21 @@ int tr_perf_engine_open_leader(struct tr_perf_engine *e, char *error, size_t err
     return result;
 }
 
-/* One cycle of what the load's thread polls: the leader, and where there is no crew, all. */
+/* A turn of the remote client. */
+static tr_noinline void poll_client(struct tr_perf_engine *e)
+{
+    struct tr_completion done[CLIENT_BURST];
+    uint32_t count = tr_client_poll(e->client, done, CLIENT_BURST);
+    for (uint32_t i = 0; i < count; i++)
+        on_complete(e, &done[i]);
+}
+
+/* One cycle of what the load's thread polls: its client, the leader, and where there is no crew,
+ * all. */
 static tr_always_inline void poll_nodes(struct tr_perf_engine *e)
 {
+    if (e->client != NULL)
+        poll_client(e);
     tr_poll(e->replicas[0].node);
     for (uint32_t i = 1; e->workers == 0 && i < e->local_count; i++)
         tr_poll(e->replicas[i].node);
@@ -321,7 +388,9 @@ static tr_always_inline bool submit_command(void *side, struct tr_perf_slice *sl
     (void)slice;
     (void)sequence;
     memcpy(e->payload, &e->submitted, sizeof(e->submitted));
-    int result = tr_submit(e->session, e->payload, (uint32_t)e->options->size_bytes, NULL);
+    uint32_t bytes = (uint32_t)e->options->size_bytes;
+    int result = e->client != NULL ? tr_client_submit(e->client, e->payload, bytes, NULL)
+                                   : tr_submit(e->session, e->payload, bytes, NULL);
     if (tr_likely(result == TR_OK)) {
         e->submitted++;
         return true;
@@ -480,6 +549,7 @@ void tr_perf_engine_close(struct tr_perf_engine *e)
     if (e == NULL)
         return;
     tr_session_close(e->session);
+    tr_client_close(e->client);
     for (uint32_t i = 0; i < e->local_count; i++)
         close_replica(&e->replicas[i]);
     if (e->fabric != NULL)

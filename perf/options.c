@@ -68,6 +68,9 @@ static const struct option table[] = {
      "auto", "what a thread does that finds nothing: auto, spin, pause, yield, sleep"},
     {"one-sided", "HOW", KIND_CHOICE, FOR_ALL_BUT_IN, AT(one_sided), 0, 0, "auto on off", "auto",
      "replicate by writes into the followers' memory: on, off, auto (where the driver can)"},
+    {"client", "WHERE", KIND_CHOICE, FOR_LOAD, AT(client), 0, 0, "local remote", "local",
+     "local: a session of the leader's node; remote: a client over the same driver, client to "
+     "client (the floor stays that of the quorum, without the client's two messages)"},
     {"mode", "HOW", KIND_CHOICE, FOR_LOAD | FOR(TR_PERF_FLOOR), AT(mode), 0, 0, "closed open",
      "closed", "closed (a window is kept full) or open (a schedule is kept, waiting counts)"},
     {"rate", "N", KIND_REAL, FOR_LOAD | FOR(TR_PERF_FLOOR), AT(rate), 0, 1e9, NULL, "0",
@@ -291,6 +294,10 @@ static bool fill_in(struct tr_perf_options *options, char *error, size_t error_b
     }
     if (options->stopped && (options->mode == TR_PERF_OPEN || options->node != 0)) {
         snprintf(error, error_bytes, "--stopped is of the closed loop on one machine");
+        return false;
+    }
+    if (options->client == TR_PERF_CLIENT_REMOTE && options->node != 0) {
+        snprintf(error, error_bytes, "--client remote is for replicas on one machine");
         return false;
     }
     if (options->window == 0) {

@@ -27,6 +27,11 @@ enum tr_perf_one_sided {
     TR_PERF_ONE_SIDED_OFF = 2,
 };
 
+enum tr_perf_client {
+    TR_PERF_CLIENT_LOCAL = 0,  /* a session of the leader's node */
+    TR_PERF_CLIENT_REMOTE = 1, /* trireme/client.h, over the same driver */
+};
+
 #define TR_PERF_TEXT_MAX 256
 
 /* What was asked. Defaults that depend on the command are filled in by tr_perf_options_parse. */
@@ -44,6 +49,7 @@ struct tr_perf_options {
     uint32_t core_count;
     uint64_t idle;      /* enum tr_idle */
     uint64_t one_sided; /* enum tr_perf_one_sided */
+    uint64_t client;    /* enum tr_perf_client */
     uint64_t mode;      /* enum tr_perf_mode */
     double rate;        /* commands a second, open loop; 0: not given */
     uint64_t log_bytes; /* of each replica's log */

@@ -118,6 +118,9 @@ static void print_machine(FILE *out, const struct tr_perf_run *run,
     if (run->floor != NULL)
         fprintf(out, "; floor: %s", run->floor->table->variants[run->variant].name);
     fputc('\n', out);
+    if (run->options->client == TR_PERF_CLIENT_REMOTE)
+        fprintf(out, "client to client: the engine's figures contain the client's two messages, "
+                     "the floor is that of the quorum alone\n");
     if (pairs->load_average > 1)
         fprintf(out, "warning: others use these CPUs; the figures are noise\n");
     if (run->is_interrupted)
@@ -217,6 +220,7 @@ static void put_question(struct tr_perf_json *json, const struct tr_perf_run *ru
     tr_perf_json_text(json, "command", tr_perf_command_name(o->command));
     tr_perf_json_text(json, "driver", o->driver);
     tr_perf_json_flag(json, "one_sided", run->is_one_sided);
+    tr_perf_json_text(json, "client", o->client == TR_PERF_CLIENT_REMOTE ? "remote" : "local");
     tr_perf_json_integer(json, "replicas", o->replicas);
     tr_perf_json_integer(json, "size_bytes", o->size_bytes);
     tr_perf_json_text(json, "durability", "memory");

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 DOCUMENT = "docs/configuration.md"
-STRUCTS = ("tr_node_options", "tr_group_options", "tr_session_options")
+STRUCTS = ("tr_node_options", "tr_group_options", "tr_session_options", "tr_client_options")
 
 
 def renewed(text, reference):
@@ -64,7 +64,7 @@ def wanted_of(root):
         with open(os.path.join(root, path), encoding="utf-8") as file:
             return file.read()
 
-    header = read("include/trireme/trireme.h")
+    header = read("include/trireme/trireme.h") + read("include/trireme/client.h")
     for struct in STRUCTS:
         yield struct, list(fields_of(header, struct))
     for driver in sorted(os.listdir(os.path.join(root, "drivers"))):
