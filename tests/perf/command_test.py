@@ -112,6 +112,14 @@ class Commands(unittest.TestCase):
                 self.assertEqual((found["window"], found["batch"]), (1024, 32))
                 self.assert_compared(found)
 
+    def test_client_to_client_over_every_driver(self):
+        for driver in BUILT:
+            for command in ("latency", "throughput"):
+                with self.subTest((driver, command)):
+                    found = self.run_json(command, "--driver", driver, "--client", "remote", *BRIEF)
+                    self.assertEqual(found["client"], "remote")
+                    self.assert_compared(found)
+
     def test_messages_where_one_sided_is_refused(self):
         for driver in BUILT:
             with self.subTest(driver):

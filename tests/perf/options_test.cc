@@ -102,6 +102,9 @@ TEST(Options, WrongValuesAreRefusedWithWhatTheyMayBe)
         {{"latency", "--driver", std::string(300, 'x')}, "at most 255"},
         {{"latency", "--node", "1"}, "both --node and --peers"},
         {{"node"}, "both --node and --peers"},
+        {{"latency", "--client", "far"}, "local remote"},
+        {{"latency", "--client", "remote", "--node", "1", "--peers", "1=a:1"}, "one machine"},
+        {{"sweep", "--client", "remote"}, "no such option of sweep"},
         {{"speed"}, "no such command"},
         {{}, "a command is missing"},
     };

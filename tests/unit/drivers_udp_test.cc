@@ -305,6 +305,41 @@ TEST_F(udp, unknown_sender_is_handed_up_without_a_name_and_can_be_answered)
     EXPECT_EQ(a.stats().rx_unknown, 3u);
 }
 
+TEST_F(udp, stranger_that_is_adopted_is_a_peer_from_then_on)
+{
+    udp_port s;
+    a.options.adopt_max = a.options.peers_max;
+    open();
+    ASSERT_EQ(s.open(tr_driver_udp, address(3)), TR_OK) << s.error;
+    ASSERT_EQ(s.add(1, address(1)), TR_OK);
+    ASSERT_TRUE(s.send(1, pattern(1, 20)));
+    s.flush();
+    std::vector<message> got = a.await(1);
+    ASSERT_EQ(got.size(), 1u);
+    ASSERT_EQ(got[0].peer, 0);
+    EXPECT_EQ(a->peer_adopt(a.get(), 0, got[0].source), TR_EINVAL);
+    EXPECT_EQ(a->peer_adopt(a.get(), 2, got[0].source), TR_EEXIST) << "2 is another's number";
+    ASSERT_EQ(a->peer_adopt(a.get(), 9, got[0].source), TR_OK);
+    EXPECT_EQ(a->peer_adopt(a.get(), 10, got[0].source), TR_EEXIST) << "it is a peer by now";
+    ASSERT_TRUE(a.send(9, pattern(2, 20)));
+    a.flush();
+    got = s.await(1);
+    ASSERT_EQ(got.size(), 1u);
+    EXPECT_EQ(got[0].data, pattern(2, 20));
+    EXPECT_EQ(got[0].peer, 1);
+    ASSERT_TRUE(s.send(1, pattern(3, 20)));
+    s.flush();
+    got = a.await(1);
+    ASSERT_EQ(got.size(), 1u);
+    EXPECT_EQ(got[0].peer, 9);
+    ASSERT_EQ(a->peer_remove(a.get(), 9), TR_OK);
+    ASSERT_TRUE(s.send(1, pattern(4, 20)));
+    s.flush();
+    got = a.await(1);
+    ASSERT_EQ(got.size(), 1u);
+    EXPECT_EQ(got[0].peer, 0);
+}
+
 TEST_F(udp, replies_of_one_burst_reach_each_its_asker)
 {
     open();
