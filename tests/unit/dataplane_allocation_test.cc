@@ -1,9 +1,10 @@
 /* Nothing is allocated after a node is open: whole nodes under load, with the allocator watched. */
 #include "../conformance/allocations.h"
-#include "cluster_fixture.h"
+#include "remote_client.h"
 
 using cluster::Cluster;
 using cluster::Layout;
+using cluster::Remote;
 
 namespace
 {
@@ -80,6 +81,37 @@ TEST_P(Allocation, NoneAfterOpenWhileCommandsRunAndTheLogWraps)
     ASSERT_TRUE(ran);
     EXPECT_EQ(taken, 0u);
     EXPECT_GT(c.status(0).snapshots_made, snapshots);
+    EXPECT_EQ(tr_node_memory_bytes(c.nodes[0].node), memory);
+}
+
+/* Also while a remote client is let in, and while it sends. */
+TEST_P(Allocation, NoneWhileARemoteClientAttachesAndSends)
+{
+    Layout l;
+    l.driver = GetParam();
+    l.clients = true;
+    Cluster c(l);
+    ASSERT_TRUE(c.wait_leader());
+    Load load(c);
+    ASSERT_TRUE(load.run(100));
+    Remote r(c);
+    ASSERT_EQ(r.opened, 0) << r.error;
+    size_t memory = tr_node_memory_bytes(c.nodes[0].node);
+    uint64_t end = cluster::now_ms() + 60000, sent = 0, done = 0, taken = 0;
+    {
+        conformance::AllocationCount count;
+        while (done < 5000 && cluster::now_ms() < end) {
+            tr_completion out[64];
+            while (sent < 5000 && r.submit(sent) == 0)
+                sent++;
+            done += tr_client_poll(r.client, out, 64);
+            for (cluster::Node &n : c.nodes)
+                tr_poll(n.node);
+        }
+        taken = count.since_made();
+    }
+    EXPECT_EQ(done, 5000u);
+    EXPECT_EQ(taken, 0u);
     EXPECT_EQ(tr_node_memory_bytes(c.nodes[0].node), memory);
 }
 
