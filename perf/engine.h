@@ -46,8 +46,8 @@ int tr_perf_engine_open_leader(struct tr_perf_engine *engine, char *error, size_
  * must be polled meanwhile. Returns: 0, TR_ETIMEOUT, or the error of a command. */
 int tr_perf_engine_settle(struct tr_perf_engine *engine, char *error, size_t error_bytes);
 
-/* Polls until the followers of this process have applied all, and have told how much of their logs is
- * free; they must be polled meanwhile. A leader writes into the room that it was told of. */
+/* Polls until the followers of this process have applied all, and have told how much of their logs
+ * is free; they must be polled meanwhile. A leader writes into the room that it was told of. */
 void tr_perf_engine_catch_up(struct tr_perf_engine *engine);
 
 /* Offers a slice of load. Returns: 0, or the error of a command. */
