@@ -288,7 +288,7 @@ static int prepare(struct opening *o)
             TR_EINVAL, o->error, o->error_bytes,
             "the driver carries messages of %u bytes, this group needs %u: lower message_bytes_max",
             o->lcore->limits.message_bytes_max, o->config.message_bytes_max);
-    o->one_sided = (node->driver->capabilities & TR_DRIVER_ONE_SIDED) != 0 &&
+    o->one_sided = (o->lcore->driver->capabilities & TR_DRIVER_ONE_SIDED) != 0 &&
                    (o->options.one_sided == NULL || strcmp(o->options.one_sided, "off") != 0) &&
                    o->config.voter_count > 1 &&
                    o->config.level != TR_LEVEL_DISK; /* a write that completed is on no disk yet */

@@ -334,7 +334,8 @@ int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, siz
                        options.address);
     if (why[0] != '\0')
         tr_log(&node->logger, TR_LOG_WARN, "%s", why); /* it opened, with less than it wanted */
-    l->driver = node->driver;
+    /* The port's own table: that of a wrapping driver can do what the wrapped one can. */
+    l->driver = ((const struct tr_port_head *)(const void *)l->port)->driver;
     l->driver->limits(l->port, &l->limits);
     return add_peers(node, l, error, error_bytes);
 }

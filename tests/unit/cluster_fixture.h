@@ -122,6 +122,7 @@ struct Node {
 /* How a cluster is set up. */
 struct Layout {
     std::string driver = "loop";
+    std::string weather; /* of the fault driver around it; empty: none */
     int nodes = 3;
     bool threads = false;
     uint32_t lcores = 1;
@@ -216,7 +217,9 @@ class Cluster
         o.node = (uint16_t)(i + 1);
         o.peers = peers.data();
         o.peer_count = (uint32_t)peers.size();
-        o.driver = layout.driver.c_str();
+        std::string options = "driver=" + layout.driver + "," + layout.weather;
+        o.driver = layout.weather.empty() ? layout.driver.c_str() : "fault";
+        o.driver_options = layout.weather.empty() ? nullptr : options.c_str();
         o.lcore_count = layout.lcores;
         o.idle = layout.threads ? TR_IDLE_SLEEP : TR_IDLE_AUTO;
         o.message_bytes_max = layout.message_bytes_max;

@@ -500,3 +500,32 @@ INSTANTIATE_TEST_SUITE_P(Drivers, ClusterOver,
                                            Case{"shm", "off", false}, Case{"shm", "auto", true},
                                            Case{"udp", "auto", false}, Case{"udp", "auto", true}),
                          name_of);
+
+/* The fault driver can do what the driver in it can: rings over shared memory, messages over udp. */
+class ClusterInBadWeather : public ::testing::TestWithParam<const char *>
+{
+};
+
+TEST_P(ClusterInBadWeather, AppliesEachCommandOnceOnEveryReplica)
+{
+    Layout s;
+    s.driver = GetParam();
+    s.weather = "drop=2%,duplicate=2%,corrupt=1000ppm,reorder=2%,write_refuse=1000ppm";
+    Cluster c(s);
+    ASSERT_TRUE(c.wait_leader());
+    Client client(c, c.leader());
+    uint64_t sum = 0;
+    for (uint64_t i = 1; i <= 300; i++) {
+        tr_completion done;
+        client.must_submit(i);
+        ASSERT_TRUE(client.next(&done));
+        ASSERT_EQ(done.status, 0);
+        sum += i;
+    }
+    ASSERT_TRUE(c.agree());
+    for (auto &n : c.nodes)
+        EXPECT_EQ(n.machine[0]->sum, sum);
+}
+
+INSTANTIATE_TEST_SUITE_P(Drivers, ClusterInBadWeather, ::testing::Values("shm", "udp"),
+                         [](const auto &given) { return std::string(given.param); });
