@@ -113,12 +113,12 @@ class Node:
         self.starts += 1
         self.out = os.path.join(self.cluster.folder, f"node{self.number}.{self.starts}.out")
         self.err = self.out[:-3] + "err"
-        command = [self.cluster.trireme, "kv", "--node", str(self.number)]
+        command = self.cluster.prefix(self.number) + [self.cluster.trireme, "kv", "--node", str(self.number)]
         command += ["--peers", self.cluster.peers, "--driver", self.cluster.driver]
         command += ["--cluster", self.cluster.name, "--listen", f"127.0.0.1:{self.port}"]
         with open(self.out, "w") as out, open(self.err, "w") as err:
             self.process = subprocess.Popen(
-                command + self.cluster.options, stdout=out, stderr=err, stdin=subprocess.DEVNULL
+                command + self.cluster.options_of(self.number), stdout=out, stderr=err, stdin=subprocess.DEVNULL
             )
 
     def text(self):
@@ -137,7 +137,7 @@ class Node:
         self.process.wait()
 
     def client(self, timeout_s=30):
-        return Client(self.port, timeout_s)
+        return self.cluster.client(self, timeout_s)
 
     def info(self):
         client = self.client()
@@ -183,6 +183,18 @@ class Cluster:
             if node.process is not None and node.process.poll() is None:
                 node.kill()
         self.temporary.cleanup()
+
+    def prefix(self, number):
+        """What the command of a node begins with."""
+        return []
+
+    def options_of(self, number):
+        """What the command of a node ends with; asked at every start."""
+        return self.options
+
+    def client(self, node, timeout_s):
+        """A connection to a node."""
+        return Client(node.port, timeout_s)
 
     def leader(self):
         """The number of the node that leads; asks until they agree."""

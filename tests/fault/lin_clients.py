@@ -86,7 +86,7 @@ class Recorder:
         self.unknown = 0
 
     def record(self, client, kind, key, argument):
-        """Sends a command and records it. Returns whether the connection is still good."""
+        """Sends a command and records it. Returns whether it was done: else another node may do better."""
         words = [kind, key] + ([] if argument is None else [argument])
         reply, result = None, "-"
         begin = time.monotonic_ns()
@@ -95,9 +95,8 @@ class Recorder:
             reply = client.receive()
             end = time.monotonic_ns()
             result = result_of(kind, reply)
-            is_good = True
         except Unanswered:
-            is_good = False
+            pass
         if kind == "INCR":
             argument = "1"
         line = [str(self.number), kind.lower(), key] + ([] if argument is None else [argument])
@@ -107,7 +106,11 @@ class Recorder:
             self.number = next(self.numbers)
         else:
             self.answered += 1
-        return is_good
+        return result != "-" and not self.is_refusal(reply)
+
+    @staticmethod
+    def is_refusal(reply):
+        return isinstance(reply, ReplyError) and str(reply).startswith("TRYAGAIN")
 
 
 class Worker(threading.Thread):
