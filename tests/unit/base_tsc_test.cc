@@ -8,7 +8,7 @@ namespace
 TEST(tsc, an_invariant_counter_counts)
 {
     if (!tr_tsc_is_invariant())
-        GTEST_SKIP() << "not applicable: no invariant counter on this machine";
+        GTEST_SKIP() << "no invariant counter on this machine";
     uint64_t before = tr_tsc_read();
     EXPECT_NE(0u, before);
     uint64_t after = before;
