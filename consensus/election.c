@@ -400,7 +400,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
     r->slot_known = p->slot_commit > r->slot_known ? p->slot_commit : r->slot_known;
     peer->page_commit = p->slot_commit > peer->page_commit ? p->slot_commit : peer->page_commit;
     bool knows_all = tr_vector_equal(&p->vector, &r->vector);
-    if (!knows_all || r->role == TR_REPLICA_RECOVERING) {
+    if (!knows_all) {
         tr_vector_send(
             r, tr_mask(from)); /* its answer will know what we know; then it counts (rule 2) */
         return;

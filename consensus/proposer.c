@@ -69,9 +69,7 @@ bool tr_proposer_append(struct tr_replica *r, enum tr_record_kind kind, const vo
     if (room == NULL) {
         return false;
     }
-    if (bytes != 0) {
-        memcpy(room + 1, payload, bytes);
-    }
+    memcpy(room + 1, payload, bytes);
     append(r, room, kind, bytes, crc, command_count);
     return true;
 }
