@@ -289,4 +289,22 @@ TEST_F(Log, RoomThatIsGiven_IsUsedInPlace)
     check();
 }
 
+TEST_F(Log, AnotherValueWithTheSameChecksum_IsAnotherValue)
+{
+    rb::bytes first = record(1, 1, 64, 'a');
+    ASSERT_NE(nullptr,
+              tr_log_put(&log, reinterpret_cast<tr_record *>(first.data()), TR_SLOT_CHOSEN));
+    auto is_same = [&](rb::bytes r, uint8_t kind) {
+        auto header = reinterpret_cast<tr_record *>(r.data());
+        header->payload_crc = reinterpret_cast<tr_record *>(first.data())->payload_crc;
+        header->kind = kind;
+        return tr_log_put(&log, header, TR_SLOT_CHOSEN) != nullptr;
+    };
+    EXPECT_TRUE(is_same(record(1, 2, 64, 'a'), TR_RECORD_COMMANDS));
+    EXPECT_FALSE(is_same(record(1, 2, 64, 'b'), TR_RECORD_COMMANDS)) << "other bytes";
+    EXPECT_FALSE(is_same(record(1, 2, 56, 'a'), TR_RECORD_COMMANDS)) << "fewer";
+    EXPECT_FALSE(is_same(record(1, 2, 64, 'a'), TR_RECORD_NOOP)) << "another kind";
+    EXPECT_EQ('a', value(1));
+}
+
 } // namespace

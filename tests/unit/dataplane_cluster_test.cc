@@ -501,7 +501,8 @@ INSTANTIATE_TEST_SUITE_P(Drivers, ClusterOver,
                                            Case{"udp", "auto", false}, Case{"udp", "auto", true}),
                          name_of);
 
-/* The fault driver can do what the driver in it can: rings over shared memory, messages over udp. */
+/* The fault driver can do what the driver in it can: rings over shared memory, messages over udp.
+ */
 class ClusterInBadWeather : public ::testing::TestWithParam<const char *>
 {
 };
