@@ -21,7 +21,7 @@ expect() {
     fi
 }
 
-for script in scripts/test scripts/quickstart; do
+for script in scripts/test scripts/quickstart scripts/coverage; do
     [ -x "$script" ] || continue
     expect 0 '^usage: ' "$script" --help
     expect 2 "unknown argument '--nonsense'" "$script" --nonsense
@@ -31,6 +31,7 @@ expect 2 'needs a value' scripts/test --stage
 expect 2 'need a number' scripts/test --jobs many
 expect 2 'need a number' scripts/test --patience 0
 expect 2 "no folder 'nonsense'" scripts/test --histories nonsense
+expect 2 'need a number' scripts/coverage --jobs many
 expect 2 'usage: ' scripts/install-packages
 
 # Neither root nor sudo: the list, and no attempt.

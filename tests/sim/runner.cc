@@ -7,6 +7,9 @@
 
 #include "base/assert.h"
 
+/* Of builds that count what is reached (scripts/coverage): writes the counts. */
+extern "C" void __gcov_dump() __attribute__((weak));
+
 namespace sim
 {
 
@@ -141,6 +144,8 @@ Outcome run_apart(const Setup &setup, bool quiet)
         send_outcome(o, ends[1]);
         if (setup.trace != nullptr)
             fflush(setup.trace);
+        if (__gcov_dump != nullptr)
+            __gcov_dump();
         _exit(o.failed);
     }
     close(ends[1]);
