@@ -99,8 +99,8 @@ static const struct cli_option rows[] = {
     {"driver", CLI_TEXT, AT(driver), "udp", 0, 0, NULL, "NAME",
      "What carries the messages: udp, or shm for nodes on one machine.", check_not_empty},
     {"driver-options", CLI_TEXT, AT(driver_options), "", 0, 0, NULL, "KEY=VALUE,...",
-     "Options of the driver itself. With the driver fault, which does to another one's messages what "
-     "networks do, for trying a system out: driver=NAME,drop=1%,delay=10us-1ms and so on.",
+     "Options of the driver itself. With the driver fault, which does to another one's messages "
+     "what networks do, for trying a system out: driver=NAME,drop=1%,delay=10us-1ms and so on.",
      NULL},
     {"one-sided", CLI_TEXT, AT(one_sided), "auto", 0, 0, NULL, "auto or off",
      "Whether the leader writes into the memory of its followers where the driver can (auto), or "
