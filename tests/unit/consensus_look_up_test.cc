@@ -121,6 +121,7 @@ struct FullLog : ::testing::Test {
     {
         Options o;
         o.log_bytes = 1 << 16;
+        o.log_slots = 64;
         return o;
     }
     World w{options()};
@@ -130,12 +131,12 @@ struct FullLog : ::testing::Test {
         w.elect(0);
     }
     /* Proposes through a node until nothing more is taken. */
-    bool fill(uint8_t node)
+    bool fill(uint8_t node, uint32_t bytes)
     {
         uint64_t before = w.at(0)->slot_next;
         for (int i = 0; i < 1000; i++) {
             uint64_t next = w.at(0)->slot_next;
-            w.propose(node, ++sequence, 2000);
+            w.propose(node, ++sequence, bytes);
             w.run(50000);
             if (w.at(0)->slot_next == next)
                 return next > before;
@@ -160,7 +161,7 @@ TEST_F(FullLog, WithWritesInFlight_KeepsWhatTheyReadAndTakesNothing)
     w.propose(0, ++sequence, 2000);
     uint64_t pinned = w.at(0)->slot_next - 1;
     tr_replica_pin(w.at(0), tr_replica_position(w.at(0), pinned));
-    ASSERT_TRUE(fill(0));
+    ASSERT_TRUE(fill(0, 2000));
     EXPECT_NE(0, w.effects_of(0, TR_EFFECT_REJECT));
     EXPECT_NE(nullptr, tr_replica_held(w.at(0), pinned));
     EXPECT_EQ(nullptr, tr_replica_propose_room(w.at(0), 2000));
@@ -177,6 +178,19 @@ TEST_F(FullLog, WithWritesInFlight_KeepsWhatTheyReadAndTakesNothing)
     EXPECT_GT(w.at(0)->slot_next, next + 50);
     for (uint8_t i = 0; i < 3; i++)
         tr_replica_check_whole(w.at(i));
+}
+
+TEST_F(FullLog, WhoseSlotsAreAllPinned_TakesNothing)
+{
+    w.propose(0, ++sequence);
+    tr_replica_pin(w.at(0), tr_replica_position(w.at(0), w.at(0)->slot_next - 1));
+    ASSERT_TRUE(fill(0, 8));
+    EXPECT_FALSE(tr_log_fits(&w.at(0)->log, w.at(0)->slot_next));
+    EXPECT_EQ(nullptr, tr_replica_propose_room(w.at(0), 8));
+    tr_replica_pin(w.at(0), UINT64_MAX);
+    uint64_t next = w.at(0)->slot_next;
+    w.propose(0, ++sequence);
+    EXPECT_EQ(next + 1, w.at(0)->slot_next);
 }
 
 TEST_F(FullLog, WhoseRecordsAreAllGone_IsEmptyAndHasRoom)
