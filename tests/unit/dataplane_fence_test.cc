@@ -32,6 +32,24 @@ TEST(InletDrain, WithNobodyGranted_SeesNoNews)
     EXPECT_FALSE(tr_inlet_has_news(s.g));
 }
 
+TEST(InletDrain, OfARingThatWasJustLookedAt_RestsUnlessTheNodeWorks)
+{
+    Stage s;
+    s.g->now_ns = 1000;
+    s.grant_ring();
+    EXPECT_FALSE(tr_inlet_has_news(s.g));
+    s.land_record(0, 7);
+    EXPECT_FALSE(tr_inlet_has_news(s.g));
+    s.g->now_ns += TR_INLET_REST_NS;
+    EXPECT_TRUE(tr_inlet_has_news(s.g));
+    EXPECT_EQ(1u, tr_inlet_drain(s.g));
+    s.g->now_ns += TR_INLET_REST_NS;
+    s.g->sessions.hot = 1;
+    EXPECT_FALSE(tr_inlet_has_news(s.g));
+    s.land_record(s.g->inlet.position, 8);
+    EXPECT_TRUE(tr_inlet_has_news(s.g));
+}
+
 TEST(InletDrain, OfATornRecord_WaitsUntilItIsWhole)
 {
     Stage s;
