@@ -195,6 +195,14 @@ static void check_fields(const struct tr_replica *r)
     check_log(r);
 }
 
+void tr_replica_check_slots(const struct tr_replica *r, const uint64_t *slot, uint32_t count)
+{
+    check_fields(r);
+    for (uint32_t i = 0; i < count; i++) {
+        check_slot(r, slot[i]);
+    }
+}
+
 void tr_replica_check(const struct tr_replica *r)
 {
     uint64_t half = TR_CHECK_SLOTS / 2;

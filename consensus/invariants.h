@@ -25,6 +25,10 @@ extern "C" {
  */
 void tr_replica_check(const struct tr_replica *r);
 
+/** Asserts every invariant of the replica's fields, and those of the log for these slots: what a
+ * step touched, where it is told. A slot needs no entry. Cost: a fraction of a microsecond. */
+void tr_replica_check_slots(const struct tr_replica *r, const uint64_t *slot, uint32_t count);
+
 /** Asserts the same for every slot and every record. Cost: a walk over the whole log, with its
  * CRCs. */
 void tr_replica_check_whole(const struct tr_replica *r);

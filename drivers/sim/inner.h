@@ -74,6 +74,7 @@ struct ring {
     tr_node_id writer;
     uint64_t generation; /* 0: closed */
     uint64_t consumed, consumed_seen;
+    uint32_t stored_low, stored_high; /* what is not zero lies between, in bytes */
     bool consumed_pending; /* an EVENT_CONSUMED is scheduled, */
     bool fence_pending;    /* an EVENT_FENCE is */
     uint32_t remotes;      /* open on it */
@@ -107,6 +108,7 @@ struct write {
 struct node {
     tr_node_id id;
     bool is_paused;
+    bool has_news;       /* something came to one of its ports since it was last asked */
     uint64_t blocked_to; /* a bit a node */
 };
 
@@ -129,17 +131,19 @@ struct tr_sim_world {
     struct tr_sim_profile profile;
     struct tr_sim_counters counters;
     struct tr_memory memory;
+    bool memory_is_zero;
 
     struct event *heap;
     uint32_t heap_count, heap_max;
 
     uint8_t *packets;
     uint32_t packet_stride, packet_free, packets_left;
+    uint32_t packets_used; /* those from here on were never taken, nor touched */
     uint32_t datagram_bytes; /* that a packet carries; a part of a write is not larger */
     uint32_t queue_max;
 
     struct write *writes;
-    uint32_t write_count, write_free, writes_left;
+    uint32_t writes_used, write_free, writes_left; /* as with packets */
 
     struct ring ring[TR_SIM_RINGS_MAX];
     struct place place[TR_SIM_PLACES_MAX];
@@ -224,6 +228,9 @@ void tr_sim_schedule(struct tr_sim_world *w, uint64_t at_ns, enum event_kind kin
 /* Takes a packet; NONE when the pool is empty. */
 uint32_t tr_sim_packet_take(struct tr_sim_world *w);
 
+/* A write of the pool, which has one left. */
+uint32_t tr_sim_write_take(struct tr_sim_world *w);
+
 /* Gives it back. */
 void tr_sim_packet_give(struct tr_sim_world *w, uint32_t index);
 
@@ -232,6 +239,9 @@ uint32_t tr_sim_node_index(struct tr_sim_world *w, tr_node_id id);
 
 /* Others learn of a place's epoch after a while. */
 void tr_sim_notice(struct tr_sim_world *w, uint32_t place, uint64_t after_ns);
+
+/* Something came to the port of a place. */
+void tr_sim_news(struct tr_sim_world *w, uint32_t place);
 
 /* Whether nothing passes from one place to another now. */
 bool tr_sim_is_blocked(const struct tr_sim_world *w, uint32_t from, uint32_t to);

@@ -202,6 +202,7 @@ void tr_sim_arrive(struct tr_sim_world *w, uint32_t index)
         return;
     }
     w->counters.delivered++;
+    tr_sim_news(w, p->to);
     p->next = NONE;
     if (place->waiting++ == 0)
         place->first = index;

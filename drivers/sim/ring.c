@@ -42,10 +42,21 @@ static int find_ring(struct tr_sim_world *w, uint32_t bytes, uint32_t *out)
     uint8_t *memory = w->memory.allocate(w->memory.context, bytes, TR_CACHE_LINE);
     if (memory == NULL)
         return TR_ENOMEM;
-    memset(memory, 0, bytes);
-    w->ring[w->ring_count] = (struct ring){.memory = memory, .bytes = bytes, .writes = NONE};
+    if (!w->memory_is_zero)
+        memset(memory, 0, bytes);
+    w->ring[w->ring_count] =
+        (struct ring){.memory = memory, .bytes = bytes, .writes = NONE, .stored_low = bytes};
     *out = w->ring_count++;
     return TR_OK;
+}
+
+/* Makes the memory zero: only what was stored into has to be. */
+static void clear(struct ring *ring)
+{
+    if (ring->stored_low < ring->stored_high)
+        memset(ring->memory + ring->stored_low, 0, ring->stored_high - ring->stored_low);
+    ring->stored_low = ring->bytes;
+    ring->stored_high = 0;
 }
 
 int tr_sim_ring_create(struct tr_port *port, const struct tr_ring_options *options,
@@ -64,7 +75,7 @@ int tr_sim_ring_create(struct tr_port *port, const struct tr_ring_options *optio
     ring->epoch = port->epoch;
     ring->writer = options->peer;
     ring->generation = 0;
-    memset(ring->memory, 0, ring->bytes);
+    clear(ring);
     out->ring = handle;
     out->bytes = ring->bytes;
     out->memory = ring->memory;
@@ -85,7 +96,7 @@ int tr_sim_ring_grant(struct tr_port *port, uint32_t handle, uint64_t generation
     struct tr_sim_world *w = port->world;
     struct ring *ring = local_ring(port, handle);
     tr_assert(generation != 0 && (ring->state == RING_CLOSED || !tr_sim_port_is_live(port)));
-    memset(ring->memory, 0, ring->bytes);
+    clear(ring);
     if (ring->state == RING_CLOSED) {
         ring->state = RING_OPEN;
         ring->generation = generation;
@@ -154,6 +165,8 @@ void tr_sim_consumed_arrives(struct tr_sim_world *w, uint32_t handle)
     }
     ring->consumed_pending = false;
     ring->consumed_seen = ring->consumed;
+    if (to != NONE)
+        tr_sim_news(w, to);
 }
 
 /* ---- parts and writes ---- */
@@ -171,10 +184,15 @@ static void land(struct tr_sim_world *w, struct write *write, struct packet *par
         return;
     part->is_landed = true;
     write->parts_left--;
-    if (ring_takes(ring, write->generation))
-        tr_write_relaxed_8(ring->memory + part->offset, part->data, part->bytes);
-    else
+    if (!ring_takes(ring, write->generation)) {
         write->parts_lost++;
+        return;
+    }
+    tr_write_relaxed_8(ring->memory + part->offset, part->data, part->bytes);
+    ring->stored_low = tr_min_u32(ring->stored_low, part->offset);
+    ring->stored_high = tr_max_u32(ring->stored_high, part->offset + part->bytes);
+    w->counters.writes_landed += write->parts_left == 0 && write->parts_lost == 0;
+    tr_sim_news(w, ring->place);
 }
 
 static void lose(struct write *write, struct packet *part)
@@ -248,6 +266,7 @@ void tr_sim_fence_ends(struct tr_sim_world *w, uint32_t handle)
     }
     ring->state = RING_CLOSED;
     ring->generation = 0;
+    tr_sim_news(w, ring->place);
     w->counters.fences++;
 }
 
@@ -430,10 +449,8 @@ static uint32_t take_write(struct tr_port *port, uint32_t handle, uint64_t cooki
     struct tr_sim_world *w = port->world;
     struct remote *remote = &port->remote[handle];
     struct ring *ring = &w->ring[remote->ring];
-    uint32_t index = w->write_free;
+    uint32_t index = tr_sim_write_take(w);
     struct write *write = &w->writes[index];
-    w->write_free = write->next;
-    w->writes_left--;
     *write = (struct write){.next = ring->writes,
                             .previous = NONE,
                             .next_of_remote = NONE,
@@ -557,6 +574,7 @@ static void tell(struct tr_port *port, struct write *write, enum tr_write_status
         checksum_of(write->segment, write->segment_count) != write->checksum;
     port->stats.writes_refused += status == TR_WRITE_REFUSED;
     port->stats.writes_broken += status == TR_WRITE_BROKEN;
+    tr_sim_news(w, port->place);
     done = &port->completion[port->completion_tail++ & port->completion_mask];
     done->peer = remote->peer_id;
     done->remote = write->remote;
@@ -616,6 +634,7 @@ void tr_sim_rings_abandon(struct tr_sim_world *w, uint32_t place, bool orphans)
             continue;
         bool stays = orphans && ring->state == RING_OPEN && tr_sim_chance(w, w->profile.orphan_ppm);
         ring->state = stays ? RING_ORPHAN : RING_DEAD;
+        w->counters.orphans += stays;
     }
 }
 

@@ -84,6 +84,7 @@ struct tr_sim_profile {
     X(writes_ok, "writes completed as OK")                                           \
     X(writes_refused, "writes refused by a fence")                                   \
     X(writes_broken, "writes whose outcome the writer does not know")                \
+    X(writes_landed, "writes that landed whole")                                      \
     X(writes_torn, "writes that landed in parts, in any order")                      \
     X(writes_early, "writes completed before they landed")                           \
     X(writes_forced, "early writes that only a fence made land")                     \
@@ -96,6 +97,8 @@ struct tr_sim_profile {
       "writes whose source was changed before they completed: a bug of the caller")  \
     X(fences, "fences that became quiescent")                                        \
     X(grants, "rings opened to a writer")                                            \
+    X(orphans, "rings of dead nodes that stayed writable")                           \
+    X(silenced, "crashes that nobody was told of")                                   \
     X(crashes, "ports that crashed")                                                 \
     X(pauses, "nodes that were paused")                                              \
     X(partitions, "directions that were blocked")
@@ -115,6 +118,7 @@ struct tr_sim_options {
     uint32_t writes_max;    /* one-sided, under way; 0: 4,096 */
     struct tr_memory
         memory; /* outlives every port; rings lie in it, so that they survive their owner */
+    bool memory_is_zero; /* as it is given: rings need not be cleared first, which touches them */
 };
 
 struct tr_sim_world;
@@ -150,6 +154,11 @@ void tr_sim_advance(struct tr_sim_world *world, uint64_t now_ns);
 
 /* The time that the world was advanced to. */
 uint64_t tr_sim_now_ns(const struct tr_sim_world *world);
+
+/* Whether anything came to a node since this was last asked: a message, a completion, a part of a
+ * write in one of its rings, the end of a fence, news of a peer. Who asks need not look at nodes
+ * that nothing came to. */
+bool tr_sim_take_news(struct tr_sim_world *world, tr_node_id node);
 
 /* Other faults from now on; datagram_bytes stays as it was. */
 void tr_sim_set_profile(struct tr_sim_world *world, const struct tr_sim_profile *profile);

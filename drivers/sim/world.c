@@ -76,6 +76,8 @@ static void happen(struct tr_sim_world *w, const struct event *event)
     case EVENT_NOTICE:
         w->place[event->index].epoch_seen = w->place[event->index].epoch;
         w->place[event->index].notice_pending = false;
+        for (uint32_t i = 0; i < w->node_count; i++)
+            w->node[i].has_news = true;
         return;
     }
     tr_unreachable();
@@ -107,10 +109,12 @@ void tr_sim_advance(struct tr_sim_world *w, uint64_t now_ns)
 uint32_t tr_sim_packet_take(struct tr_sim_world *w)
 {
     uint32_t index = w->packet_free;
-    if (index != NONE) {
-        w->packet_free = tr_sim_packet(w, index)->next;
-        w->packets_left--;
-    }
+    if (w->packets_left == 0)
+        return NONE;
+    w->packets_left--;
+    if (index == NONE)
+        return w->packets_used++;
+    w->packet_free = tr_sim_packet(w, index)->next;
     return index;
 }
 
@@ -121,7 +125,32 @@ void tr_sim_packet_give(struct tr_sim_world *w, uint32_t index)
     w->packets_left++;
 }
 
+uint32_t tr_sim_write_take(struct tr_sim_world *w)
+{
+    uint32_t index = w->write_free;
+    tr_assert(w->writes_left > 0);
+    w->writes_left--;
+    if (index == NONE)
+        return w->writes_used++;
+    w->write_free = w->writes[index].next;
+    return index;
+}
+
 /* ---- nodes ---- */
+
+void tr_sim_news(struct tr_sim_world *w, uint32_t place)
+{
+    if (w->place[place].node != NONE)
+        w->node[w->place[place].node].has_news = true;
+}
+
+bool tr_sim_take_news(struct tr_sim_world *w, tr_node_id id)
+{
+    struct node *node = &w->node[tr_sim_node_index(w, id)];
+    bool has_news = node->has_news;
+    node->has_news = false;
+    return has_news;
+}
 
 uint32_t tr_sim_node_index(struct tr_sim_world *w, tr_node_id id)
 {
@@ -187,6 +216,8 @@ static void crash_place(struct tr_sim_world *w, uint32_t index)
     w->counters.crashes++;
     if (tr_sim_chance(w, w->profile.notice_ppm))
         tr_sim_notice(w, index, tr_sim_draw_ns(w, &w->profile.notice_ns));
+    else
+        w->counters.silenced++;
 }
 
 void tr_sim_crash(struct tr_sim_world *w, tr_node_id id)
@@ -229,15 +260,8 @@ static bool make_pools(struct tr_sim_world *w, uint32_t packets, uint32_t writes
     w->writes = m->allocate(m->context, writes * sizeof(*w->writes), TR_CACHE_LINE);
     if (w->heap == NULL || w->packets == NULL || w->writes == NULL)
         return false;
-    w->packet_free = NONE;
-    for (uint32_t i = packets; i-- > 0;)
-        tr_sim_packet_give(w, i);
-    w->write_free = NONE;
-    w->write_count = writes;
-    for (uint32_t i = writes; i-- > 0;) {
-        w->writes[i] = (struct write){.next = w->write_free};
-        w->write_free = i;
-    }
+    w->packet_free = w->write_free = NONE;
+    w->packets_left = packets;
     w->writes_left = writes;
     return true;
 }
@@ -264,6 +288,7 @@ int tr_sim_world_create(const struct tr_sim_options *options, struct tr_sim_worl
     tr_prng_seed(&w->prng, options->seed);
     w->profile = options->profile;
     w->memory = options->memory;
+    w->memory_is_zero = options->memory_is_zero;
     w->datagram_bytes = tr_align_down_u32(datagram_bytes, 8);
     w->queue_max = or_default(options->queue_max, QUEUE_DEFAULT);
     if (!make_pools(w, packets, writes))

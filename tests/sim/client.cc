@@ -66,20 +66,22 @@ void Client::send()
     (void)tr_submit(session, data, bytes, reinterpret_cast<void *>(number));
 }
 
-void Client::work(bool calm)
+void Client::work()
 {
     Cluster &c = *seat->member->cluster;
     if (c.now_ns < next_ns)
         return;
-    next_ns = c.now_ns + draw(c, 2 * c.pace_ns * (calm ? 8 : 1));
+    next_ns = c.now_ns + draw(c, 2 * c.pace_ns * (c.weather == Weather::Calm ? 8 : 1));
     if (session == nullptr) {
         open();
+        seat->member->wake();
         return;
     }
     for (uint64_t burst = draw(c, 8) == 0 ? 6 : 1; burst > 0; burst--) {
         if (tr_session_pending(session) < FLIGHT_MAX)
             send();
     }
+    seat->member->wake();
 }
 
 void Client::take(const tr_completion &done)

@@ -3,8 +3,8 @@
 
 #include "tests/sim/faults.h"
 
-#include <cstdlib>
 #include <cstring>
+#include <sys/mman.h>
 
 namespace sim
 {
@@ -15,6 +15,8 @@ namespace
 /* Time between two turns of the world, at most. */
 constexpr uint64_t TURN_MAX_NS = 20000;
 constexpr uint64_t US = 1000;
+/* Within which a thousand commands are done where nothing is in the way. */
+constexpr uint64_t WORK_NS = 400000 * US;
 /* Of all datagrams under way. */
 constexpr uint32_t PACKETS_BYTES = 8u << 20;
 
@@ -22,11 +24,15 @@ constexpr uint32_t PACKETS_BYTES = 8u << 20;
 
 /* ---- making */
 
-/* Memory of the world; it lives as long as the cluster. */
-void *Cluster::allocate(void *context, size_t bytes, size_t align)
+/* Memory of the world, zero, which lives as long as the cluster. What is never touched costs
+ * nothing. */
+void *Cluster::allocate(void *context, size_t bytes, size_t)
 {
-    void *block = std::aligned_alloc(align, (bytes + align - 1) / align * align);
-    static_cast<Cluster *>(context)->blocks_.push_back(block);
+    void *block =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (block == MAP_FAILED)
+        return nullptr;
+    static_cast<Cluster *>(context)->blocks_.emplace_back(block, bytes);
     return block;
 }
 
@@ -42,11 +48,12 @@ void Cluster::make_world()
         std::max<uint32_t>(2048, std::min(8192u, PACKETS_BYTES / datagram_bytes));
     options.memory.context = this;
     options.memory.allocate = allocate;
+    options.memory_is_zero = true;
     if (tr_sim_world_create(&options, &world) != TR_OK)
         verdict.fail("setup", "no world can be made");
     tr_sim_advance(world, now_ns);
     one_sided = profile.writes == Writes::On || (profile.writes == Writes::Drawn && below(2) == 0);
-    snapshot_padding = below(2) == 0 ? 0 : static_cast<uint32_t>(below(150000));
+    snapshot_padding = static_cast<uint32_t>(below(UINT64_C(2) << below(17)));
     log_slots = below(2) == 0 ? 1024 : 128;
     pace_ns = below(2) == 0 ? 25000 : 80000;
     reads_of_8 = below(2) == 0 ? 2 : 6;
@@ -82,11 +89,13 @@ void Cluster::make_members()
                 client.seat = m.seats.back().get();
         }
     }
+    /* Room for those that are there, and for few that are gone: these are evicted. */
+    sessions_max = 2 * nodes + static_cast<uint32_t>(below(8));
 }
 
 Cluster::Cluster(const Setup &a_setup) : setup(a_setup), stage("faults")
 {
-    uint64_t faults_us = setup.faults_us != 0 ? setup.faults_us : setup.profile->faults_ms * 1000;
+    uint64_t faults_us = setup.faults_us != 0 ? setup.faults_us : setup.profile->faults_ms * UINT64_C(1000);
     tr_prng_seed(&random, setup.seed);
     tr_prng_seed(&client_random, setup.seed ^ UINT64_C(0xc11e27));
     faults_end_ns = now_ns + faults_us * US;
@@ -101,8 +110,8 @@ Cluster::~Cluster()
     for (auto &m : members)
         m->crash();
     tr_sim_world_destroy(world);
-    for (void *block : blocks_)
-        std::free(block);
+    for (auto &block : blocks_)
+        munmap(block.first, block.second);
     watch_cluster(nullptr);
 }
 
@@ -168,8 +177,7 @@ uint64_t Cluster::next_ns() const
             next = std::min(next, m->boot_ns);
             continue;
         }
-        next = std::min(next, std::min(std::min(m->crash_ns, m->campaign_ns),
-                                       std::max(m->wake_ns, m->paused_ns)));
+        next = std::min(next, std::min(std::min(m->crash_ns, m->campaign_ns), m->next_ns()));
     }
     return std::max(next, now_ns + US / 2);
 }
@@ -188,6 +196,7 @@ void Cluster::start_and_stop()
         if (m->up() && now_ns >= m->campaign_ns) {
             m->campaign_ns = UINT64_MAX;
             tr_group_campaign(m->seats[0]->group);
+            m->wake();
         }
         if (m->up() || now_ns < m->boot_ns)
             continue;
@@ -199,15 +208,14 @@ void Cluster::start_and_stop()
     }
 }
 
-void Cluster::turn(bool calm)
+void Cluster::turn()
 {
     now_ns = next_ns();
     tr_sim_advance(world, now_ns);
-    faults_->advance(!calm);
+    faults_->advance(weather == Weather::Hostile);
     start_and_stop();
     for (auto &m : members) {
-        m->turn();
-        if (!m->up() || now_ns < m->paused_ns)
+        if (!m->turn())
             continue;
         for (auto &seat : m->seats) {
             for (Client &client : seat->clients)
@@ -216,22 +224,22 @@ void Cluster::turn(bool calm)
     }
 }
 
-static void load(Cluster &c, bool calm, uint32_t group)
+void Cluster::load(uint32_t group)
 {
-    for (auto &m : c.members) {
-        if (!m->up() || c.now_ns < m->paused_ns)
+    for (auto &m : members) {
+        if (!m->up() || now_ns < m->paused_ns)
             continue;
         for (Client &client : m->seats[group]->clients)
-            client.work(calm);
+            client.work();
     }
 }
 
-void Cluster::run_until(uint64_t until_ns, bool calm)
+void Cluster::run_until(uint64_t until_ns)
 {
     while (now_ns < until_ns && !verdict.failed) {
-        turn(calm);
+        turn();
         for (uint32_t g = 0; g < families.size(); g++)
-            load(*this, calm, g);
+            load(g);
     }
 }
 
@@ -242,6 +250,7 @@ void Cluster::calm_down()
     tr_sim_profile profile = tr_sim_profile_calm();
     tr_sim_set_profile(world, &profile);
     faults_->end();
+    weather = Weather::Calm;
 }
 
 void Cluster::remember_acked()
@@ -266,13 +275,13 @@ void Cluster::check_return(const char *checker, uint64_t bound_ns, const Member 
     uint64_t until_ns = now_ns + bound_ns;
     remember_acked();
     while (now_ns < until_ns && !verdict.failed && !has_progressed(but)) {
-        turn(true);
+        turn();
         for (uint32_t g = 0; g < families.size(); g++) {
             bool wants = families[g].journal.acked <= families[g].acked_before;
             for (auto &m : members) {
                 for (Client &client : m->seats[g]->clients) {
                     if (m->up() && (client.session == nullptr || (wants && m.get() != but)))
-                        client.work(true);
+                        client.work();
                 }
             }
         }
@@ -320,20 +329,70 @@ void Cluster::end_lost()
     }
     for (auto &m : members)
         m->boot_ns = now_ns + below(2000 * US);
-    run_until(now_ns + 30000 * US, true);
+    run_until(now_ns + 30000 * US);
+}
+
+/* Protocol events so far: every one that a replica was handed, and the writes that landed, which no
+ * step says. */
+uint64_t Cluster::events() const
+{
+    return totals.steps + tr_sim_world_counters(world)->writes_landed;
+}
+
+bool Cluster::has_enough() const
+{
+    return setup.faults_us != 0 || (events() >= EVENTS_LEAST && totals.commands >= ACKED_LEAST);
+}
+
+/* Without faults clients get their commands through, until there are enough. */
+void Cluster::work_on()
+{
+    uint64_t until_ns = now_ns + WORK_NS;
+    stage = "work";
+    weather = Weather::Fair;
+    while (now_ns < until_ns && !verdict.failed && !has_enough())
+        run_until(now_ns + 1000 * US);
+    if (!verdict.failed && !has_enough())
+        verdict.fail("starved", "%llu commands in %llu ms without a fault",
+                     (unsigned long long)totals.commands, (unsigned long long)(WORK_NS / 1000000));
+    weather = Weather::Calm;
+    if (!verdict.failed)
+        check_return("liveness", CALM_NS, nullptr);
+}
+
+/* Nothing that a node gave to its NIC was changed before the NIC was done with it (rule 7). */
+void Cluster::check_sources()
+{
+    uint64_t changed = tr_sim_world_counters(world)->sources_changed;
+    if (changed != 0)
+        verdict.fail("source reuse", "%llu writes sent other bytes than were given",
+                     (unsigned long long)changed);
 }
 
 void Cluster::run()
 {
-    run_until(faults_end_ns, false);
+    uint64_t span_ns = faults_end_ns - now_ns;
+    run_until(faults_end_ns);
+    uint32_t spans = setup.profile->ends_lost ? SPANS_MAX / 8 : SPANS_MAX;
+    for (uint32_t i = 1; i < spans && !verdict.failed && !has_enough(); i++)
+        run_until(faults_end_ns + i * span_ns);
     stage = "calm";
     calm_down();
     if (!verdict.failed)
         check_return("liveness", CALM_NS, nullptr);
+    if (!verdict.failed && !has_enough())
+        work_on();
     if (!verdict.failed && setup.profile->ends_deaf)
         end_deaf();
     if (!verdict.failed && setup.profile->ends_lost)
         end_lost();
+    end();
+}
+
+void Cluster::end()
+{
+    totals.events = events();
+    check_sources();
 }
 
 } // namespace sim

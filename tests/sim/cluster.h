@@ -14,6 +14,7 @@
 #include "tests/sim/profile.h"
 #include "tests/sim/watch.h"
 
+#include <cstdlib>
 #include <deque>
 #include <memory>
 
@@ -26,17 +27,27 @@ constexpr uint64_t CALM_NS = 400 * UINT64_C(1000000);
 /* Within which a leader that hears nobody has to be replaced: 100 election timeouts. */
 constexpr uint64_t DEAF_NS = 100 * UINT64_C(1000000);
 
+/* What a schedule has at least: protocol events, each handed to a replica's step or a one-sided write
+ * that landed, and commands whose clients were told of their effect. Faults go on until there are so
+ * many, for the profile's span at least and for so many of them at most; where a group could hardly
+ * work under them, the commands come when they are over. */
+constexpr uint64_t EVENTS_LEAST = 20000, ACKED_LEAST = 1000;
+constexpr uint32_t SPANS_MAX = 32;
+
 /* What makes a run: the same setup gives the same run, bit by bit. */
 struct Setup {
     uint64_t seed = 1;
     const Profile *profile = nullptr;
     uint32_t nodes = 0;     /* 0: drawn, of 3, 5 and 7 */
     uint32_t groups = 0;    /* 0: drawn, up to the profile's */
-    uint64_t faults_us = 0; /* 0: the profile's */
+    uint64_t faults_us = 0; /* exactly; 0: the profile's span, and on until there is enough */
     uint32_t without = 0;   /* faults that do not happen, a bit each */
     uint32_t canary = 0;    /* enum tr_canary */
     FILE *trace = nullptr;  /* every step, a line each */
 };
+
+/* Faults strike; or clients work without any; or they hardly work at all. */
+enum class Weather { Hostile, Fair, Calm };
 
 struct Cluster;
 struct Member;
@@ -50,7 +61,7 @@ struct Client {
 
     void open();
     void close();
-    void work(bool calm);
+    void work();
     void collect();
 
   private:
@@ -68,7 +79,7 @@ struct Seat {
     Watch watch;       /* of the life under way */
     Ghost ghost;       /* what the last life that voted held, until the next one votes */
     uint64_t persisted = 0, durable_at_ns = 0, durable = 0; /* the simulated disk, */
-    std::vector<uint64_t> hold_memory;                      /* and what waits for it */
+    std::unique_ptr<void, void (*)(void *)> hold_memory{nullptr, std::free}; /* and what waits */
 
     const tr_replica *replica() const
     {
@@ -102,11 +113,20 @@ struct Member {
     {
         return node != nullptr;
     }
+    /* A client, or the simulator, has something for it to see to at once. */
+    void wake();
     /* Whether it has lost its memory, and not recovered it yet. */
     bool is_lost() const;
     void boot();
     void crash();
-    void turn();
+    /* Lets it look at the world, if there is anything for it to see. Returns whether it did. */
+    bool turn();
+    /* When it wants its next turn, if nothing comes to it. */
+    uint64_t next_ns() const
+    {
+        uint64_t slow = turn_ns + turn_every_ns < slow_ns ? turn_ns + turn_every_ns : 0;
+        return std::max(std::max(wake_ns, paused_ns), slow);
+    }
     void set_clock_rate(int64_t ppm);
     uint64_t clock_at(uint64_t now_ns) const;
 
@@ -124,7 +144,7 @@ struct Family {
 
 /* What a run did. */
 struct Totals {
-    uint64_t steps, commands, unknown, refused, reads, stale_allowed, evictions, elections;
+    uint64_t events, steps, commands, unknown, refused, reads, stale_allowed, evictions, elections;
     uint64_t effects_most;
     uint64_t struck[FAULTS];
 };
@@ -147,6 +167,8 @@ struct Cluster {
     uint64_t pace_ns = 0;    /* mean time between two requests of a client */
     uint32_t reads_of_8 = 0; /* of eight requests */
     std::string stage;
+    Weather weather = Weather::Hostile;
+    uint32_t sessions_max = 0; /* of a group's table */
     std::vector<std::string> addresses;
     std::vector<Family> families;
     std::vector<std::unique_ptr<Member>> members;
@@ -157,10 +179,12 @@ struct Cluster {
 
     /* Runs all stages, or until a checker finds something. */
     void run();
+    /* The run is over, however it came to that. */
+    void end();
     /* Lets one thing happen: time passes to it, and everybody who wants it has a turn. */
-    void turn(bool calm);
-    /* As above, until a time. */
-    void run_until(uint64_t until_ns, bool calm);
+    void turn();
+    /* As above, until a time, with clients. */
+    void run_until(uint64_t until_ns);
     uint64_t below(uint64_t bound)
     {
         return tr_prng_below(&random, bound);
@@ -173,7 +197,7 @@ struct Cluster {
     Member *leader() const;
 
   private:
-    std::vector<void *> blocks_;
+    std::vector<std::pair<void *, size_t>> blocks_;
     std::unique_ptr<class Faults> faults_;
 
     static void *allocate(void *context, size_t bytes, size_t align);
@@ -181,6 +205,11 @@ struct Cluster {
     void make_members();
     uint64_t next_ns() const;
     void start_and_stop();
+    uint64_t events() const;
+    bool has_enough() const;
+    void work_on();
+    void check_sources();
+    void load(uint32_t group);
     void calm_down();
     bool is_level() const;
     bool has_progressed(const Member *but) const;

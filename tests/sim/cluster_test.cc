@@ -17,7 +17,7 @@ TEST_P(SimCluster, AgreesUnderFaultsAndComesBackWhenTheyStop)
     sim::Setup setup;
     setup.profile = GetParam();
     for (setup.seed = 1; setup.seed <= 4; setup.seed++) {
-        sim::Outcome o = sim::run_apart(setup, false);
+        sim::Outcome o = sim::run_apart(setup, sim::Print::All);
         EXPECT_FALSE(o.failed) << sim::setup_text(setup) << ": " << o.checker << ": " << o.text;
         EXPECT_GT(o.totals.steps, 1000u) << sim::setup_text(setup);
     }
@@ -29,12 +29,12 @@ TEST_P(SimCluster, RunsTheSameTwice)
     setup.profile = GetParam();
     setup.seed = 7;
     setup.faults_us = 20000;
-    sim::Outcome first = sim::run_apart(setup, true);
-    sim::Outcome second = sim::run_apart(setup, true);
+    sim::Outcome first = sim::run_apart(setup, sim::Print::None);
+    sim::Outcome second = sim::run_apart(setup, sim::Print::None);
     EXPECT_EQ(first.hash, second.hash);
     EXPECT_EQ(first.totals.steps, second.totals.steps);
     setup.seed = 8;
-    EXPECT_NE(first.hash, sim::run_apart(setup, true).hash);
+    EXPECT_NE(first.hash, sim::run_apart(setup, sim::Print::None).hash);
 }
 
 std::vector<const sim::Profile *> profiles()

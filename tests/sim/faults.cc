@@ -148,6 +148,7 @@ bool Faults::coup(Member &leader, uint64_t until_ns)
     }
     for (auto &seat : heir.seats)
         tr_group_campaign(seat->group);
+    heir.wake();
     return true;
 }
 
@@ -162,6 +163,7 @@ bool Faults::exile(const Member &leader)
         return false;
     cut_around(exiled.id, true, true, until_ns);
     tr_group_campaign(heir.seats[0]->group);
+    heir.wake();
     exiled.campaign_ns = until_ns + 1;
     return true;
 }
@@ -240,7 +242,8 @@ void Faults::disconnect(Member &m)
 {
     for (auto &seat : m.seats) {
         Client &client = seat->clients[draw(FAULT_DISCONNECT, seat->clients.size())];
-        if (m.up())
+        /* Those that are closed keep their places until the log has heard of it. */
+        if (m.up() && seat->group->local_count + 2 < c_.sessions_max)
             client.close();
     }
 }
@@ -268,6 +271,7 @@ bool Faults::strike(int fault)
     case FAULT_CAMPAIGN:
         if (m.up())
             tr_group_campaign(m.seats[draw(fault, m.seats.size())]->group);
+        m.wake();
         return m.up();
     default:
         return strike_network(fault);

@@ -2,7 +2,6 @@
 #include "tests/sim/runner.h"
 
 #include <cstdlib>
-#include <ctime>
 #include <getopt.h>
 
 namespace
@@ -14,6 +13,8 @@ const char *const usage =
     "  --seed N         the first seed (1)\n"
     "  --seeds COUNT    so many seeds from there (1)\n"
     "  --minutes M      seeds for so many minutes of real time\n"
+    "  --jobs N         in so many processes (1)\n"
+    "  --quiet          print the runs that fail only, and how far it is\n"
     "  --nodes N        voters (drawn: 3, 5 or 7)\n"
     "  --groups N       groups on them (drawn)\n"
     "  --profile NAME   which faults; \"all\": each profile in its turn (all)\n"
@@ -35,7 +36,8 @@ struct Options {
     sim::Setup setup;
     uint64_t seeds = 0;
     double minutes = 0;
-    bool all_profiles = true, all_canaries = false, shrinks = false, here = false;
+    uint32_t jobs = 1;
+    bool all_profiles = true, all_canaries = false, shrinks = false, here = false, quiet = false;
 };
 
 void list()
@@ -117,6 +119,7 @@ void replay(Options &o, const char *path)
 
 const option long_options[] = {
     {"seed", 1, nullptr, 's'},      {"seeds", 1, nullptr, 'c'},   {"minutes", 1, nullptr, 'm'},
+    {"jobs", 1, nullptr, 'j'},      {"quiet", 0, nullptr, 'q'},
     {"nodes", 1, nullptr, 'n'},     {"groups", 1, nullptr, 'g'},  {"profile", 1, nullptr, 'p'},
     {"faults-us", 1, nullptr, 'f'}, {"without", 1, nullptr, 'w'}, {"trace", 1, nullptr, 't'},
     {"replay", 1, nullptr, 'r'},    {"shrink", 0, nullptr, 'k'},  {"canary", 1, nullptr, 'y'},
@@ -143,6 +146,14 @@ void set(Options &o, int name, const char *value)
         return;
     case 'm':
         o.minutes = strtod(value, nullptr);
+        return;
+    case 'j':
+        o.jobs = static_cast<uint32_t>(number_of(value));
+        if (o.jobs == 0 || o.jobs > 1024)
+            refuse("not 1 to 1024 processes:", value);
+        return;
+    case 'q':
+        o.quiet = true;
         return;
     case 'n':
         o.setup.nodes = static_cast<uint32_t>(number_of(value));
@@ -198,47 +209,84 @@ void parse(Options &o, int argc, char **argv)
         refuse("what is", argv[optind]);
 }
 
-double seconds()
-{
-    timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
-}
-
-int run_seeds(Options &o)
-{
+/* Of all runs. */
+struct Sum {
     sim::Totals totals = {};
     tr_sim_counters network = {};
     uint64_t runs = 0, failures = 0, virtual_ns = 0;
-    double start = seconds();
-    uint64_t most = o.seeds != 0 ? o.seeds : o.minutes > 0 ? UINT64_MAX : 1;
-    uint32_t profiles = 0;
-    while (sim::profile_at(profiles) != nullptr)
-        profiles++;
-    for (; runs < most && (o.minutes <= 0 || seconds() - start < 60 * o.minutes); runs++) {
-        sim::Setup setup = o.setup;
-        setup.seed += runs;
-        if (o.all_profiles)
-            setup.profile = sim::profile_at(static_cast<uint32_t>(setup.seed % profiles));
-        sim::Outcome out = o.here ? run_here(setup, false) : run_apart(setup, false);
+    uint64_t events_least = UINT64_MAX, acked_least = UINT64_MAX;
+    double cpu_s = 0;
+    std::vector<sim::Setup> failed;
+
+    void add(const sim::Setup &setup, const sim::Outcome &out)
+    {
         sim::totals_add(totals, out.totals);
         sim::counters_add(network, out.network);
+        runs++;
         virtual_ns += out.now_ns;
-        failures += out.failed;
-        if (out.failed)
+        cpu_s += out.cpu_s;
+        if (out.failed) {
+            failures++;
+            failed.push_back(setup);
             printf("FAILED %s: %s: %s\n", setup_text(setup).c_str(), out.checker, out.text);
-        if (out.failed && o.shrinks)
+            fflush(stdout);
+            return;
+        }
+        events_least = std::min(events_least, out.totals.events);
+        acked_least = std::min(acked_least, out.totals.commands);
+    }
+    double events_a_second() const
+    {
+        return cpu_s > 0 ? static_cast<double>(totals.events) / cpu_s : 0;
+    }
+    void print_progress() const
+    {
+        printf("%llu schedules, %llu failed, %.1f M events, %.0f a second of a core\n",
+               (unsigned long long)runs, (unsigned long long)failures,
+               static_cast<double>(totals.events) * 1e-6, events_a_second());
+        fflush(stdout);
+    }
+    void print() const
+    {
+        sim::report_faults(stdout, network, totals);
+        printf("%llu schedules, %llu failed; %llu events (%.0f a second of a core), %llu commands "
+               "acknowledged, %llu reads; the least of a schedule: %llu events, %llu commands; "
+               "%.0f s of virtual time in %.0f s of a core\n",
+               (unsigned long long)runs, (unsigned long long)failures,
+               (unsigned long long)totals.events, events_a_second(),
+               (unsigned long long)totals.commands, (unsigned long long)totals.reads,
+               (unsigned long long)(runs > failures ? events_least : 0),
+               (unsigned long long)(runs > failures ? acked_least : 0),
+               static_cast<double>(virtual_ns) * 1e-9, cpu_s);
+    }
+};
+
+constexpr uint64_t PROGRESS_RUNS = 1000;
+
+int run_seeds(const Options &o)
+{
+    Sum sum;
+    sim::Plan plan;
+    plan.setup = o.setup;
+    plan.all_profiles = o.all_profiles;
+    plan.seeds = o.seeds != 0 ? o.seeds : o.minutes > 0 ? UINT64_MAX : 1;
+    plan.minutes = o.minutes;
+    plan.jobs = o.jobs;
+    plan.print = o.quiet ? sim::Print::Failures : sim::Print::All;
+    if (o.here)
+        sum.add(setup_at(plan, 0), run_here(setup_at(plan, 0), plan.print));
+    else
+        run_many(plan, [&](const sim::Setup &setup, const sim::Outcome &out) {
+            sum.add(setup, out);
+            if (o.quiet && sum.runs % PROGRESS_RUNS == 0)
+                sum.print_progress();
+        });
+    for (const sim::Setup &setup : sum.failed) {
+        if (o.shrinks)
             shrink(setup);
     }
-    double took = seconds() - start;
-    sim::report_faults(stdout, network, totals);
-    printf("%llu seeds, %llu failed; %llu steps (%.0f a second), %llu commands, %llu reads, "
-           "%llu elections, at most %llu effects a step; %.1f s of virtual time in %.1f s\n",
-           (unsigned long long)runs, (unsigned long long)failures, (unsigned long long)totals.steps,
-           static_cast<double>(totals.steps) / took, (unsigned long long)totals.commands,
-           (unsigned long long)totals.reads, (unsigned long long)totals.elections,
-           (unsigned long long)totals.effects_most, static_cast<double>(virtual_ns) * 1e-9, took);
-    return failures != 0;
+    sum.print();
+    return sum.failures != 0;
 }
 
 int run_canaries(const Options &o)
@@ -247,7 +295,6 @@ int run_canaries(const Options &o)
     uint32_t most = o.seeds != 0 ? static_cast<uint32_t>(o.seeds) : 30;
     for (uint32_t canary = 1; canary < TR_CANARY_COUNT; canary++) {
         sim::Outcome out = {};
-        double start = seconds();
         const char *gap = sim::canary_gap(canary);
         uint32_t took = gap == nullptr ? seek_canary(canary, o.setup.seed, most, &out) : 0;
         missed += took == 0 && gap == nullptr;
@@ -258,10 +305,9 @@ int run_canaries(const Options &o)
             continue;
         }
         if (took != 0)
-            printf("seed %3u, by %s: %s (%.1f s)\n", took, out.checker, out.text,
-                   seconds() - start);
+            printf("seed %3u, by %s: %s\n", took, out.checker, out.text);
         else
-            printf("NOT FOUND within %u seeds (%.1f s)\n", most, seconds() - start);
+            printf("NOT FOUND within %u seeds\n", most);
         fflush(stdout);
     }
     printf("%d of %d canaries found\n", found, TR_CANARY_COUNT - 1);

@@ -57,7 +57,7 @@ static tr_group_options options_of(const Cluster &c, Seat &seat)
     o.log_slots = c.log_slots;
     o.log_bytes = 1u << 19;
     o.batch_commands_max = 8;
-    o.sessions_max = 16;
+    o.sessions_max = c.sessions_max;
     o.reply_cache_bytes = 1u << 16;
     o.snapshot_bytes_max = 1u << 18;
     o.election_timeout_us = ELECTION_US;
@@ -89,8 +89,8 @@ void Member::arrange_disk(Seat &seat)
 {
     tr_group *g = seat.group;
     seat.persisted = seat.durable = seat.durable_at_ns = 0;
-    seat.hold_memory.assign(tr_hold_memory_bytes() / sizeof(uint64_t) + 8, 0);
-    uintptr_t at = reinterpret_cast<uintptr_t>(seat.hold_memory.data());
+    seat.hold_memory.reset(std::calloc(tr_hold_memory_bytes() + 64, 1));
+    uintptr_t at = reinterpret_cast<uintptr_t>(seat.hold_memory.get());
     tr_hold_init(&g->hold, reinterpret_cast<void *>((at + 63) & ~uintptr_t{63}));
     g->persist = disk_persist;
     g->durable = disk_durable;
@@ -167,11 +167,18 @@ void Member::crash()
 
 /* ---- turns */
 
-void Member::turn()
+void Member::wake()
+{
+    wake_ns = 0;
+}
+
+bool Member::turn()
 {
     uint64_t now_ns = cluster->now_ns;
     if (!up() || now_ns < paused_ns || (now_ns < slow_ns && now_ns < turn_ns + turn_every_ns))
-        return;
+        return false;
+    if (!tr_sim_take_news(cluster->world, id) && now_ns < wake_ns)
+        return false;
     tr_lcore *l = &node->lcore[0];
     clock_ns = clock_at(now_ns);
     if (now_ns >= turn_ns + SLEEP_NS / 2)
@@ -182,6 +189,13 @@ void Member::turn()
     cluster->polled = nullptr;
     uint64_t until_ns = l->deadline_ns > clock_ns ? l->deadline_ns - clock_ns : BUSY_NS;
     wake_ns = now_ns + (work != 0 ? BUSY_NS : std::min(SLEEP_NS, std::max(until_ns, BUSY_NS)));
+    return true;
 }
 
 } // namespace sim
+
+/* Clocks of simulated nodes follow virtual time: none is held against the machine's first. */
+extern "C" void __wrap_tr_clock_open(struct tr_clock *clock)
+{
+    *clock = tr_clock();
+}

@@ -9,6 +9,11 @@ namespace sim
 namespace
 {
 
+/* Of the largest messages: a batch of the largest commands. */
+constexpr uint32_t MESSAGE_BYTES = 36000;
+/* Pieces of them that are lost, and as many that are damaged: exp(-2 * 0.7) is a quarter. */
+constexpr uint32_t LOST_PPM = 700000;
+
 /* Mean times in microseconds, by fault:
  *   crash storm pause slow | pair one-way side leader deaf bridge coup exile |
  *   clock disconnect campaign */
@@ -19,7 +24,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      3,
-     40,
+     10,
      false,
      true,
      false,
@@ -31,7 +36,7 @@ const Profile table[] = {
      Writes::Off,
      Lease::Off,
      2,
-     100,
+     25,
      false,
      false,
      false,
@@ -43,7 +48,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      1,
-     120,
+     30,
      false,
      true,
      false,
@@ -55,7 +60,7 @@ const Profile table[] = {
      Writes::On,
      Lease::Off,
      1,
-     100,
+     25,
      false,
      false,
      false,
@@ -67,7 +72,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      2,
-     150,
+     37,
      false,
      false,
      true,
@@ -79,7 +84,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      1,
-     150,
+     37,
      false,
      false,
      false,
@@ -91,7 +96,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      1,
-     120,
+     30,
      true,
      false,
      false,
@@ -103,7 +108,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      1,
-     20,
+     5,
      true,
      false,
      true,
@@ -115,7 +120,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Within,
      1,
-     120,
+     30,
      false,
      false,
      false,
@@ -127,7 +132,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Beyond,
      1,
-     100,
+     25,
      false,
      false,
      false,
@@ -139,7 +144,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      8,
-     40,
+     10,
      false,
      false,
      false,
@@ -151,7 +156,7 @@ const Profile table[] = {
      Writes::Off,
      Lease::Off,
      1,
-     80,
+     20,
      false,
      false,
      false,
@@ -163,7 +168,7 @@ const Profile table[] = {
      Writes::Drawn,
      Lease::Off,
      2,
-     150,
+     37,
      false,
      true,
      false,
@@ -229,6 +234,10 @@ tr_sim_profile network_of(const Profile &profile, uint64_t seed, uint32_t withou
         p.drop_ppm = std::max<uint32_t>(p.drop_ppm, 50000);
         p.fence_ns = {100000, 500000};
     }
+    /* The largest messages get through at one time in four. */
+    uint32_t pieces = 1 + MESSAGE_BYTES / (p.datagram_bytes != 0 ? p.datagram_bytes : 1472);
+    p.drop_ppm = std::min(p.drop_ppm, LOST_PPM / pieces);
+    p.corrupt_ppm = std::min(p.corrupt_ppm, LOST_PPM / pieces);
     uint32_t *rate[] = {&p.drop_ppm,         &p.duplicate_ppm,     &p.corrupt_ppm,
                         &p.reorder_ppm,      &p.tail_ppm,          &p.write_torn_ppm,
                         &p.write_early_ppm,  &p.write_reorder_ppm, &p.write_lost_ppm,

@@ -62,19 +62,51 @@ void report_run(FILE *out, const Cluster &c)
             n->writes, c.hash, c.verdict.failed ? c.verdict.checker.c_str() : "ok");
 }
 
+namespace
+{
+
+void report_count(FILE *out, const char *name, uint64_t count, const char *what)
+{
+    fprintf(out, "  %-18s %14" PRIu64 "  %s\n", name, count, what);
+}
+
+/* What a world counts that is no fault: how much there was, and what faults came to. */
+bool is_fault(const char *name)
+{
+    static const char *const others[] = {"datagrams", "delivered", "cut",    "writes",
+                                         "writes_ok", "writes_landed", "sources_changed",
+                                         "fences",    "grants",    "pauses", "crashes"};
+    for (const char *other : others) {
+        if (std::string(name) == other)
+            return false;
+    }
+    return true;
+}
+
+} // namespace
+
 void report_faults(FILE *out, const tr_sim_counters &network, const Totals &totals)
 {
-#define SIM_REPORT_COUNTER(name, what) \
-    fprintf(out, "  %-18s %12" PRIu64 "  %s\n", #name, network.name, what);
-    TR_SIM_COUNTER_TABLE(SIM_REPORT_COUNTER)
-#undef SIM_REPORT_COUNTER
+    fprintf(out, "faults:\n");
+#define SIM_REPORT_FAULT(name, what) \
+    if (is_fault(#name))             \
+        report_count(out, #name, network.name, what);
+    TR_SIM_COUNTER_TABLE(SIM_REPORT_FAULT)
+#undef SIM_REPORT_FAULT
     for (int i = FAULT_TIMED_FIRST; i < FAULTS; i++)
-        fprintf(out, "  %-18s %12" PRIu64 "  %s\n", fault_name(i), totals.struck[i], fault_what(i));
-    fprintf(out, "  %-18s %12" PRIu64 "  sessions evicted\n", "evictions", totals.evictions);
-    fprintf(out, "  %-18s %12" PRIu64 "  commands and reads whose outcome clients do not know\n",
-            "unknown", totals.unknown);
-    fprintf(out, "  %-18s %12" PRIu64 "  stale reads that the profile allows\n", "stale",
-            totals.stale_allowed);
+        report_count(out, fault_name(i), totals.struck[i], fault_what(i));
+    fprintf(out, "and what happened:\n");
+#define SIM_REPORT_OTHER(name, what)  \
+    if (!is_fault(#name) && std::string(#name) != "pauses") \
+        report_count(out, #name, network.name, what);
+    TR_SIM_COUNTER_TABLE(SIM_REPORT_OTHER)
+#undef SIM_REPORT_OTHER
+    report_count(out, "steps", totals.steps, "events handed to a replica");
+    report_count(out, "elections", totals.elections, "replicas that came to lead");
+    report_count(out, "evictions", totals.evictions, "sessions whose clients were told that they are gone");
+    report_count(out, "unknown", totals.unknown, "commands and reads whose outcome clients do not know");
+    report_count(out, "stale", totals.stale_allowed, "stale reads that the profile allows");
+    report_count(out, "effects_most", totals.effects_most, "effects of a step, at most");
 }
 
 void report_nodes(FILE *out, const Cluster &c)

@@ -1,7 +1,10 @@
-/* Processes for runs, and searches over runs. */
+/* Processes for runs. */
 #include "tests/sim/runner.h"
 
+#include <climits>
 #include <cstring>
+#include <ctime>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,15 +19,31 @@ namespace sim
 namespace
 {
 
-constexpr unsigned HANG_S = 120; /* a run that takes longer hangs */
+constexpr unsigned HANG_S = 300; /* a run that takes longer hangs */
 
 /* Of the run under way in this process. */
 struct Running {
     const Cluster *cluster = nullptr;
-    bool quiet = false;
+    Print print = Print::All;
     int pipe = -1;
+    uint64_t index = 0; /* in its plan */
+    double began_s = 0;
 };
 Running running;
+
+/* What a process of runs tells the one that started it. */
+struct Told {
+    uint64_t index;
+    Outcome outcome;
+};
+static_assert(sizeof(Told) <= PIPE_BUF, "is written at once, or not at all");
+
+double seconds_of(clockid_t clock)
+{
+    timespec t;
+    clock_gettime(clock, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+}
 
 Outcome outcome_of(const Cluster &c)
 {
@@ -34,6 +53,7 @@ Outcome outcome_of(const Cluster &c)
     snprintf(o.text, sizeof(o.text), "%s", c.verdict.text.c_str());
     o.hash = c.hash;
     o.now_ns = c.now_ns;
+    o.cpu_s = seconds_of(CLOCK_PROCESS_CPUTIME_ID) - running.began_s;
     o.totals = c.totals;
     o.network = *tr_sim_world_counters(c.world);
     return o;
@@ -41,6 +61,8 @@ Outcome outcome_of(const Cluster &c)
 
 void print_outcome(const Cluster &c)
 {
+    if (running.print == Print::None || (running.print == Print::Failures && !c.verdict.failed))
+        return;
     report_run(stdout, c);
     if (c.verdict.failed) {
         printf("  %s, in stage \"%s\": %s\n  again: trireme-sim %s\n", c.verdict.checker.c_str(),
@@ -50,41 +72,88 @@ void print_outcome(const Cluster &c)
     fflush(stdout);
 }
 
-void send_outcome(const Outcome &o, int pipe)
+void tell(const Outcome &o)
 {
-    const char *at = reinterpret_cast<const char *>(&o);
-    size_t left = sizeof(o);
-    while (left > 0) {
-        ssize_t done = write(pipe, at, left);
-        if (done <= 0)
-            return;
-        at += done;
-        left -= static_cast<size_t>(done);
-    }
+    Told told = {running.index, o};
+    ssize_t written = write(running.pipe, &told, sizeof(told));
+    if (written != static_cast<ssize_t>(sizeof(told)))
+        _exit(2); /* nobody listens any more */
 }
 
-Outcome receive_outcome(int pipe, pid_t child)
+/* What became of a run whose process told nothing. */
+Outcome outcome_of_status(int status)
 {
     Outcome o = {};
-    char *at = reinterpret_cast<char *>(&o);
-    size_t have = 0;
-    int status = 0;
-    for (ssize_t done; have < sizeof(o); have += static_cast<size_t>(done)) {
-        done = read(pipe, at + have, sizeof(o) - have);
-        if (done <= 0)
-            break;
-    }
-    close(pipe);
-    waitpid(child, &status, 0);
-    if (have == sizeof(o))
-        return o;
-    o = Outcome();
-    o.failed = true;
     bool hangs = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    o.failed = true;
     snprintf(o.checker, sizeof(o.checker), "%s", hangs ? "hang" : "crash");
     snprintf(o.text, sizeof(o.text), "the run ended by signal %d",
              WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     return o;
+}
+
+/* ---- a process that runs a share of a plan */
+
+struct Worker {
+    pid_t pid = -1; /* -1: its share is done */
+    int pipe = -1;
+    uint64_t next = 0; /* the index that it runs, or runs next */
+};
+
+bool is_over(const Plan &plan, uint64_t index, double until_s)
+{
+    return index >= plan.seeds || (plan.minutes > 0 && seconds_of(CLOCK_MONOTONIC) >= until_s);
+}
+
+[[noreturn]] void work(const Plan &plan, uint64_t index, double until_s)
+{
+    for (; !is_over(plan, index, until_s); index += plan.jobs) {
+        Setup setup = setup_at(plan, index);
+        running.index = index;
+        alarm(HANG_S);
+        tell(run_here(setup, plan.print));
+        if (setup.trace != nullptr)
+            fflush(setup.trace);
+    }
+    fflush(stdout);
+    _exit(0);
+}
+
+void start(Worker &w, const Plan &plan, double until_s)
+{
+    int ends[2];
+    fflush(stdout);
+    w.pid = -1;
+    if (is_over(plan, w.next, until_s) || pipe(ends) != 0)
+        return;
+    w.pid = fork();
+    if (w.pid == 0) {
+        close(ends[0]);
+        running.pipe = ends[1];
+        work(plan, w.next, until_s);
+    }
+    close(ends[1]);
+    w.pipe = ends[0];
+}
+
+/* Hears of a run that has ended. Returns false when the process is gone. */
+bool hear(Worker &w, const Plan &plan, const std::function<void(const Setup &, const Outcome &)> &take)
+{
+    Told told;
+    int status = 0;
+    ssize_t got = read(w.pipe, &told, sizeof(told));
+    if (got == static_cast<ssize_t>(sizeof(told))) {
+        take(setup_at(plan, told.index), told.outcome);
+        w.next = told.index + plan.jobs;
+        return true;
+    }
+    close(w.pipe);
+    waitpid(w.pid, &status, 0);
+    if (WIFSIGNALED(status)) {
+        take(setup_at(plan, w.next), outcome_of_status(status));
+        w.next += plan.jobs;
+    }
+    return false;
 }
 
 } // namespace
@@ -108,176 +177,81 @@ bool Outcome::is_checked() const
     Verdict verdict;
     verdict.fail(invariant ? "invariants" : "assertion", "%s:%d: %s", file, line, expression);
     c->verdict = verdict;
-    if (!running.quiet)
-        print_outcome(*c);
+    c->end();
+    print_outcome(*c);
     if (running.pipe < 0)
         abort();
-    send_outcome(outcome_of(*c), running.pipe);
+    tell(outcome_of(*c));
+    if (__gcov_dump != nullptr)
+        __gcov_dump();
     _exit(1);
 }
 
-Outcome run_here(const Setup &setup, bool quiet)
+Setup setup_at(const Plan &plan, uint64_t index)
 {
+    static const uint32_t profiles = [] {
+        uint32_t count = 0;
+        while (profile_at(count) != nullptr)
+            count++;
+        return count;
+    }();
+    Setup setup = plan.setup;
+    setup.seed += index;
+    if (plan.all_profiles)
+        setup.profile = profile_at(static_cast<uint32_t>(setup.seed % profiles));
+    return setup;
+}
+
+Outcome run_here(const Setup &setup, Print print)
+{
+    running.print = print;
+    running.began_s = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
     Cluster c(setup);
     running.cluster = &c;
-    running.quiet = quiet;
     if (!c.verdict.failed)
         c.run();
-    if (!quiet)
-        print_outcome(c);
+    print_outcome(c);
     running.cluster = nullptr;
     return outcome_of(c);
 }
 
-Outcome run_apart(const Setup &setup, bool quiet)
+Outcome run_apart(const Setup &setup, Print print)
 {
-    int ends[2];
-    fflush(stdout);
-    if (pipe(ends) != 0)
-        return run_here(setup, quiet);
-    pid_t child = fork();
-    if (child == 0) {
-        close(ends[0]);
-        alarm(HANG_S);
-        running.pipe = ends[1];
-        Outcome o = run_here(setup, quiet);
-        send_outcome(o, ends[1]);
-        if (setup.trace != nullptr)
-            fflush(setup.trace);
-        if (__gcov_dump != nullptr)
-            __gcov_dump();
-        _exit(o.failed);
+    Plan plan;
+    Outcome outcome = {};
+    plan.setup = setup;
+    plan.all_profiles = false;
+    plan.print = print;
+    run_many(plan, [&outcome](const Setup &, const Outcome &o) { outcome = o; });
+    return outcome;
+}
+
+void run_many(const Plan &plan, const std::function<void(const Setup &, const Outcome &)> &take)
+{
+    double until_s = seconds_of(CLOCK_MONOTONIC) + 60 * plan.minutes;
+    std::vector<Worker> workers(plan.jobs);
+    for (uint32_t i = 0; i < plan.jobs; i++) {
+        workers[i].next = i;
+        start(workers[i], plan, until_s);
     }
-    close(ends[1]);
-    return receive_outcome(ends[0], child);
-}
-
-/* ---- shrinking */
-
-static bool fails(const Setup &setup, const char *what)
-{
-    Outcome o = run_apart(setup, true);
-    printf("  %-9s %s (%s)\n", o.failed ? "fails" : "passes", what, setup_text(setup).c_str());
-    fflush(stdout);
-    return o.failed;
-}
-
-static void keep_if(Setup &best, const Setup &tried, const char *what)
-{
-    if (fails(tried, what))
-        best = tried;
-}
-
-static void shrink_faults(Setup &best)
-{
-    for (int i = 0; i < FAULTS; i++) {
-        Setup tried = best;
-        tried.without |= UINT32_C(1) << i;
-        bool there = i < FAULT_TIMED_FIRST || best.profile->every_us[i - FAULT_TIMED_FIRST] != 0;
-        if (tried.without != best.without && there)
-            keep_if(best, tried, fault_name(i));
-    }
-}
-
-static void shrink_time(Setup &best)
-{
-    uint64_t low = 0, high = best.faults_us;
-    while (high - low > 50 && high - low > high / 64) {
-        Setup tried = best;
-        tried.faults_us = low + (high - low) / 2;
-        if (fails(tried, "time")) {
-            best = tried;
-            high = tried.faults_us;
-        } else {
-            low = tried.faults_us;
+    for (;;) {
+        std::vector<pollfd> fds;
+        std::vector<Worker *> whose;
+        for (Worker &w : workers) {
+            if (w.pid < 0)
+                continue;
+            fds.push_back({w.pipe, POLLIN, 0});
+            whose.push_back(&w);
+        }
+        if (fds.empty())
+            return;
+        if (poll(fds.data(), fds.size(), -1) <= 0)
+            continue;
+        for (size_t i = 0; i < fds.size(); i++) {
+            if (fds[i].revents != 0 && !hear(*whose[i], plan, take))
+                start(*whose[i], plan, until_s);
         }
     }
-}
-
-Setup shrink(const Setup &setup)
-{
-    Setup best = setup;
-    printf("shrinking %s\n", setup_text(setup).c_str());
-    if (best.faults_us == 0)
-        best.faults_us = static_cast<uint64_t>(best.profile->faults_ms) * 1000;
-    for (uint32_t nodes = 3; nodes <= 5; nodes += 2) {
-        Setup tried = best;
-        tried.nodes = nodes;
-        keep_if(best, tried, "nodes");
-        if (best.nodes == nodes)
-            break;
-    }
-    Setup one = best;
-    one.groups = 1;
-    keep_if(best, one, "groups");
-    shrink_time(best);
-    shrink_faults(best);
-    shrink_time(best);
-    printf("shortest: trireme-sim %s\n", setup_text(best).c_str());
-    return best;
-}
-
-/* ---- canaries */
-
-const char *canary_gap(uint32_t canary)
-{
-    if (canary == TR_CANARY_DRAIN_REPLACES_HIGHER)
-        return "needs a write of a leader that lands, late, in a candidate's ring after the page "
-               "of "
-               "a promise with a higher ballot: no fault aims at that";
-    return nullptr;
-}
-
-const char *canary_profile(uint32_t canary)
-{
-    switch (static_cast<enum tr_canary>(canary)) {
-    case TR_CANARY_ACK_BEFORE_DURABLE:
-    case TR_CANARY_PROMISE_BEFORE_DURABLE:
-        return "disk";
-    case TR_CANARY_LEASE_IGNORED:
-    case TR_CANARY_LEASE_FROM_RECEIPT:
-        return "leases";
-    case TR_CANARY_HEARTBEAT_WITHOUT_CONTACT:
-    case TR_CANARY_READ_UNCONFIRMED:
-    case TR_CANARY_READ_BEFORE_OPENED:
-    case TR_CANARY_WATERMARK_WITHOUT_BALLOT:
-    case TR_CANARY_LEAD_WITHOUT_CHOSEN:
-    case TR_CANARY_ADOPT_LOWER_BALLOT:
-    case TR_CANARY_ACCEPT_BELOW_PROMISE:
-    case TR_CANARY_RECYCLE_TOO_EARLY:
-        return "partitions";
-    case TR_CANARY_DRAIN_REPLACES_HIGHER:
-    case TR_CANARY_PROMISE_BEFORE_FENCED:
-    case TR_CANARY_JOIN_BEFORE_FENCED:
-        return "one_sided";
-    case TR_CANARY_FOUND_BY_MAJORITY:
-        return "founding";
-    case TR_CANARY_VECTOR_IGNORED:
-    case TR_CANARY_OLD_INCARNATION_COUNTS:
-    case TR_CANARY_RECOVER_FROM_ONE:
-    case TR_CANARY_RECOVER_WITHOUT_VALUES:
-    case TR_CANARY_FORGET_PROMISE:
-        return "crashes";
-    case TR_CANARY_NONE:
-    case TR_CANARY_COUNT:
-        break;
-    }
-    return "mixed";
-}
-
-uint32_t seek_canary(uint32_t canary, uint64_t seed, uint32_t most, Outcome *out)
-{
-    Setup setup;
-    setup.profile = profile_find(canary_profile(canary));
-    for (uint32_t i = 0; i < most; i++) {
-        setup.seed = seed + i;
-        setup.canary = canary;
-        *out = run_apart(setup, true);
-        setup.canary = TR_CANARY_NONE;
-        if (out->is_checked() && !run_apart(setup, true).failed)
-            return i + 1;
-    }
-    return 0;
 }
 
 } // namespace sim

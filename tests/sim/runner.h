@@ -5,6 +5,8 @@
 
 #include "tests/sim/report.h"
 
+#include <functional>
+
 namespace sim
 {
 
@@ -14,6 +16,7 @@ struct Outcome {
     char text[480];
     uint64_t hash;
     uint64_t now_ns;
+    double cpu_s; /* of this machine's */
     Totals totals;
     tr_sim_counters network;
 
@@ -21,11 +24,32 @@ struct Outcome {
     bool is_checked() const;
 };
 
-/* Runs a setup; prints its line, and the nodes when it failed, unless it is to be quiet. */
-Outcome run_apart(const Setup &setup, bool quiet);
+/* What is printed: nothing, the lines and nodes of the runs that fail, a line of every run. */
+enum class Print { None, Failures, All };
+
+/* Which seeds to run. */
+struct Plan {
+    Setup setup; /* of each, but for the seed and the profile */
+    bool all_profiles = true;
+    uint64_t seeds = 1; /* from the setup's on */
+    double minutes = 0;       /* of real time, at most; 0: until all are done */
+    uint32_t jobs = 1;        /* processes */
+    Print print = Print::All;
+};
+
+/* The setup of the seed at an index. */
+Setup setup_at(const Plan &plan, uint64_t index);
+
+/* Runs them, each process one after the other of its share, and a new process wherever one ended
+ * within a run. Hands over each outcome as it comes. */
+void run_many(const Plan &plan,
+              const std::function<void(const Setup &setup, const Outcome &outcome)> &take);
+
+/* Runs one. */
+Outcome run_apart(const Setup &setup, Print print);
 
 /* The same in this process, for a debugger. */
-Outcome run_here(const Setup &setup, bool quiet);
+Outcome run_here(const Setup &setup, Print print);
 
 /* The least that still fails: fewer faults, less time, fewer nodes and groups. Prints its way. */
 Setup shrink(const Setup &setup);

@@ -46,7 +46,11 @@ struct Touched {
 
 struct Before {
     std::vector<Touched> touched;
+    std::vector<uint64_t> slots; /* to look at afterwards */
     tr_ballot promised;
+    tr_ballot ack_ballot;
+    tr_replica_role role;
+    uint64_t slot_commit, slot_last, slot_restamp;
     bool is_accept = false;
     bool is_stale_heartbeat = false; /* of a leader that has not heard a Q2 for too long */
     uint8_t leader;
@@ -83,6 +87,11 @@ void touch_records(const tr_replica &r, const tr_message &m, Before &before)
 void look_before(const tr_replica &r, const tr_event &event, Before &before)
 {
     before.promised = r.promised;
+    before.ack_ballot = r.ack_ballot;
+    before.role = r.role;
+    before.slot_commit = r.slot_commit;
+    before.slot_last = r.log.slot_last;
+    before.slot_restamp = r.slot_restamp;
     before.leader = r.leader;
     before.election_ns = r.timer[TR_TIMER_ELECTION];
     before.lease_reads = r.count.lease_reads;
@@ -412,6 +421,42 @@ void look_at_role(Cluster &c, Seat &seat, const tr_replica &r)
         w.votes = false;
 }
 
+/* ---- the invariants module */
+
+constexpr uint32_t WINDOW_EVERY = 16;  /* steps of a replica between two looks at a window of slots */
+constexpr uint32_t WHOLE_EVERY = 8192; /* and at its whole log */
+
+void add_slots(std::vector<uint64_t> &slots, uint64_t first, uint64_t last)
+{
+    for (uint64_t slot = first; slot <= last; slot++)
+        slots.push_back(slot);
+}
+
+/* Every step: all fields, and the slots that it can have touched. What changes what is expected of
+ * all slots, a role, a promise, an acknowledgement of another ballot, has a window of them looked
+ * at; so has every sixteenth step. */
+void check_invariants(Watch &w, const tr_replica &r, Before &before)
+{
+    bool is_new = r.role != before.role || !tr_ballot_equal(r.promised, before.promised) ||
+                  !tr_ballot_equal(r.ack_ballot, before.ack_ballot);
+    w.steps++;
+    if (w.steps % WHOLE_EVERY == 0) {
+        tr_replica_check_whole(&r);
+        return;
+    }
+    if (is_new || w.steps % WINDOW_EVERY == 0) {
+        tr_replica_check(&r);
+        return;
+    }
+    before.slots.clear();
+    for (const Touched &t : before.touched)
+        before.slots.push_back(t.slot);
+    add_slots(before.slots, before.slot_commit + 1, std::min(r.slot_commit, r.log.slot_last));
+    add_slots(before.slots, before.slot_last + 1, r.log.slot_last);
+    add_slots(before.slots, before.slot_restamp, std::min(r.slot_restamp, r.slot_restamp_last));
+    tr_replica_check_slots(&r, before.slots.data(), static_cast<uint32_t>(before.slots.size()));
+}
+
 /* ---- a step */
 
 void look_at_fields(Cluster &c, Seat &seat, const tr_replica &r)
@@ -477,7 +522,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     look_at_commit(c, seat, *r);
     look_at_role(c, seat, *r);
     if (!c.verdict.failed)
-        tr_replica_check(r);
+        check_invariants(seat.watch, *r, before);
 }
 
 } // namespace

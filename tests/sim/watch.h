@@ -53,6 +53,7 @@ struct Watch {
     tr_node_id lease_owner = 0;
     uint64_t persist_asked = 0, persist_done = 0; /* PERSISTs: asked for, durable, */
     uint64_t persist_barrier = 0;                 /* before the last BARRIER */
+    uint32_t steps = 0;
 };
 
 /* Begins to watch a new process of a seat. */

@@ -1,0 +1,135 @@
+/* Searches over runs: the shortest that fails, and the seeds that show a canary. */
+#include "tests/sim/runner.h"
+
+namespace sim
+{
+
+/* ---- shrinking */
+
+static bool fails(const Setup &setup, const char *what)
+{
+    Outcome o = run_apart(setup, Print::None);
+    printf("  %-9s %s (%s)\n", o.failed ? "fails" : "passes", what, setup_text(setup).c_str());
+    fflush(stdout);
+    return o.failed;
+}
+
+static void keep_if(Setup &best, const Setup &tried, const char *what)
+{
+    if (fails(tried, what))
+        best = tried;
+}
+
+static void shrink_faults(Setup &best)
+{
+    for (int i = 0; i < FAULTS; i++) {
+        Setup tried = best;
+        tried.without |= UINT32_C(1) << i;
+        bool there = i < FAULT_TIMED_FIRST || best.profile->every_us[i - FAULT_TIMED_FIRST] != 0;
+        if (tried.without != best.without && there)
+            keep_if(best, tried, fault_name(i));
+    }
+}
+
+static void shrink_time(Setup &best)
+{
+    uint64_t low = 0, high = best.faults_us;
+    while (high - low > 50 && high - low > high / 64) {
+        Setup tried = best;
+        tried.faults_us = low + (high - low) / 2;
+        if (fails(tried, "time")) {
+            best = tried;
+            high = tried.faults_us;
+        } else {
+            low = tried.faults_us;
+        }
+    }
+}
+
+Setup shrink(const Setup &setup)
+{
+    Setup best = setup;
+    printf("shrinking %s\n", setup_text(setup).c_str());
+    if (best.faults_us == 0)
+        best.faults_us = static_cast<uint64_t>(best.profile->faults_ms) * 1000;
+    for (uint32_t nodes = 3; nodes <= 5; nodes += 2) {
+        Setup tried = best;
+        tried.nodes = nodes;
+        keep_if(best, tried, "nodes");
+        if (best.nodes == nodes)
+            break;
+    }
+    Setup one = best;
+    one.groups = 1;
+    keep_if(best, one, "groups");
+    shrink_time(best);
+    shrink_faults(best);
+    shrink_time(best);
+    printf("shortest: trireme-sim %s\n", setup_text(best).c_str());
+    return best;
+}
+
+/* ---- canaries */
+
+const char *canary_gap(uint32_t canary)
+{
+    if (canary == TR_CANARY_DRAIN_REPLACES_HIGHER)
+        return "needs a write of a leader that lands, late, in a candidate's ring after the page "
+               "of "
+               "a promise with a higher ballot: no fault aims at that";
+    return nullptr;
+}
+
+const char *canary_profile(uint32_t canary)
+{
+    switch (static_cast<enum tr_canary>(canary)) {
+    case TR_CANARY_ACK_BEFORE_DURABLE:
+    case TR_CANARY_PROMISE_BEFORE_DURABLE:
+        return "disk";
+    case TR_CANARY_LEASE_IGNORED:
+    case TR_CANARY_LEASE_FROM_RECEIPT:
+        return "leases";
+    case TR_CANARY_HEARTBEAT_WITHOUT_CONTACT:
+    case TR_CANARY_READ_UNCONFIRMED:
+    case TR_CANARY_READ_BEFORE_OPENED:
+    case TR_CANARY_WATERMARK_WITHOUT_BALLOT:
+    case TR_CANARY_LEAD_WITHOUT_CHOSEN:
+    case TR_CANARY_ADOPT_LOWER_BALLOT:
+    case TR_CANARY_ACCEPT_BELOW_PROMISE:
+    case TR_CANARY_RECYCLE_TOO_EARLY:
+        return "partitions";
+    case TR_CANARY_DRAIN_REPLACES_HIGHER:
+    case TR_CANARY_PROMISE_BEFORE_FENCED:
+    case TR_CANARY_JOIN_BEFORE_FENCED:
+        return "one_sided";
+    case TR_CANARY_FOUND_BY_MAJORITY:
+        return "founding";
+    case TR_CANARY_VECTOR_IGNORED:
+    case TR_CANARY_OLD_INCARNATION_COUNTS:
+    case TR_CANARY_RECOVER_FROM_ONE:
+    case TR_CANARY_RECOVER_WITHOUT_VALUES:
+    case TR_CANARY_FORGET_PROMISE:
+        return "crashes";
+    case TR_CANARY_NONE:
+    case TR_CANARY_COUNT:
+        break;
+    }
+    return "mixed";
+}
+
+uint32_t seek_canary(uint32_t canary, uint64_t seed, uint32_t most, Outcome *out)
+{
+    Setup setup;
+    setup.profile = profile_find(canary_profile(canary));
+    for (uint32_t i = 0; i < most; i++) {
+        setup.seed = seed + i;
+        setup.canary = canary;
+        *out = run_apart(setup, Print::None);
+        setup.canary = TR_CANARY_NONE;
+        if (out->is_checked() && !run_apart(setup, Print::None).failed)
+            return i + 1;
+    }
+    return 0;
+}
+
+} // namespace sim
