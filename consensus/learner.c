@@ -270,17 +270,22 @@ static bool snapshot_wanted(const struct tr_replica *r)
     return slots > 0 && most >= (pulled ? 5 : 2);
 }
 
+void tr_learner_want_room(struct tr_replica *r)
+{
+    if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing &&
+        r->now_ns >= r->snapshot_not_before_ns) {
+        r->snapshot_making = true;
+        tr_effect_add(r, TR_EFFECT_SNAPSHOT_MAKE);
+    }
+}
+
 void tr_learner_make_room(struct tr_replica *r)
 {
     if (r->slot_apply == r->slot_commit) {
         tr_log_compact(&r->log);
         r->room_position = 0;
     }
-    if (r->slot_apply > r->slot_snapshot && !r->snapshot_making && !r->installing &&
-        r->now_ns >= r->snapshot_not_before_ns) {
-        r->snapshot_making = true;
-        tr_effect_add(r, TR_EFFECT_SNAPSHOT_MAKE);
-    }
+    tr_learner_want_room(r);
 }
 
 void tr_learner_applied(struct tr_replica *r, const struct tr_event *ev)
@@ -362,7 +367,9 @@ void tr_learner_snapshot_done(struct tr_replica *r, const struct tr_event *ev)
     r->slot_apply = r->slot_snapshot > r->slot_apply ? r->slot_snapshot : r->slot_apply;
     r->snapshot_bytes = ev->u.snapshot_done.bytes;
     r->snapshot_crc = ev->u.snapshot_done.crc;
-    r->snapshot_head = r->log.head;
+    /* What the log holds already beyond the snapshot counts towards the next one. */
+    const struct tr_slot *oldest = tr_log_at(&r->log, r->slot_snapshot + 1);
+    r->snapshot_head = oldest != NULL ? oldest->position : r->log.head;
     r->count.log_wraps = r->log.wrap_count;
     recycle_up_to(r);
     tr_learner_advance(r);

@@ -656,6 +656,9 @@ void tr_proposer_heartbeat(struct tr_replica *r)
         tr_proposer_contact(r);
         tr_read_confirm(r);
     }
+    if (tr_unlikely(!tr_proposer_has_room(r, r->config.entry_bytes_max))) {
+        tr_learner_want_room(r); /* nothing may be applied any more that would ask for it */
+    }
     r->slot_news = r->slot_commit;
     tr_timer_set(r, TR_TIMER_HEARTBEAT, r->now_ns + r->config.heartbeat_ns);
 }

@@ -179,7 +179,7 @@ struct tr_replica {
     uint8_t install_failures; /* since the last snapshot that could be installed */
     bool snapshot_making;
     uint64_t snapshot_bytes;
-    uint64_t snapshot_head;          /* head of the log when it was made */
+    uint64_t snapshot_head;          /* where the log goes on after it */
     uint64_t snapshot_pulled_ns;     /* last time that somebody pulled it */
     uint64_t snapshot_not_before_ns; /* the last one failed: another then */
     uint32_t snapshot_crc;
@@ -451,6 +451,8 @@ void tr_learner_watermark(struct tr_replica *r, struct tr_ballot ballot, uint64_
 void tr_learner_advance(struct tr_replica *r);
 /** The leader's own count says so. */
 void tr_learner_chosen(struct tr_replica *r, uint64_t slot);
+/** The log is full: wants a snapshot, if one would make room. */
+void tr_learner_want_room(struct tr_replica *r);
 /** The log is full: closes its holes when no entry is being applied, and wants a snapshot. */
 void tr_learner_make_room(struct tr_replica *r);
 void tr_learner_applied(struct tr_replica *r, const struct tr_event *ev);

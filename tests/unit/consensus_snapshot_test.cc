@@ -114,4 +114,29 @@ TEST(Snapshot, AChunkLargerThanAnyoneSendsIsDropped)
     EXPECT_EQ(w.at(2)->count.snapshot_chunks_received, received);
 }
 
+/* While its snapshot is made a leader fills what room it has, as its shell does: with whatever is
+ * there, while the largest entry would fit. When the snapshot comes at last there may be less left
+ * than it takes for another one to be wanted, and nobody could propose again. */
+TEST(Snapshot, ThatIsMadeSlowlyIsFollowedByAnotherBeforeTheLogIsFull)
+{
+    for (uint32_t bytes = 500; bytes <= 4000; bytes += 125) {
+        World w;
+        uint64_t number = 0;
+        w.elect(0);
+        w.node(0).images_by_hand = true;
+        for (int made = 0; made < 6; made++) {
+            uint64_t slot = 0; /* which the snapshot under way is of */
+            while (tr_replica_can_propose(w.at(0), 4096)) {
+                w.propose(0, ++number, bytes);
+                w.run(5000);
+                slot = slot == 0 && w.node(0).image_asked ? w.at(0)->slot_apply : slot;
+            }
+            w.run(2 * HEARTBEAT_NS);
+            ASSERT_TRUE(w.node(0).image_asked) << "commands of " << bytes << " bytes, " << made
+                                               << " snapshots: full, and none is made";
+            w.image_made(0, slot != 0 ? slot : w.at(0)->slot_apply);
+        }
+    }
+}
+
 } // namespace
