@@ -234,7 +234,8 @@ static void replicate_emit(struct tr_replica *r, uint16_t peers, uint64_t first,
 
 static bool is_silent(const struct tr_replica *r, const struct tr_peer *p)
 {
-    return r->now_ns - p->heard_ns > CONTACT_TIMEOUTS * r->config.election_timeout_ns;
+    return r->now_ns - p->heard_ns > CONTACT_TIMEOUTS * r->config.election_timeout_ns &&
+           !TR_CANARY(r->canary, SILENT_REPLICATED);
 }
 
 void tr_proposer_replicate(struct tr_replica *r)
@@ -446,6 +447,12 @@ static uint64_t count_contact(struct tr_replica *r)
     return stamp < r->stamp ? stamp : r->stamp;
 }
 
+/* How many a commit takes. */
+static uint32_t quorum_of(const struct tr_replica *r)
+{
+    return r->config.quorum_p2 - (TR_CANARY(r->canary, QUORUM_OFF_BY_ONE) ? 1 : 0);
+}
+
 /* Counts slots up to the one that a Q2 acknowledged cumulatively, then one by one. */
 static uint64_t count_commit(struct tr_replica *r)
 {
@@ -455,7 +462,7 @@ static uint64_t count_commit(struct tr_replica *r)
         value[i] = i == r->self ? r->slot_durable : r->peer[i].slot_acked;
         bitmaps |= r->peer[i].bitmap;
     }
-    uint64_t slot = reached_by(value, r->member_count, r->config.quorum_p2);
+    uint64_t slot = reached_by(value, r->member_count, quorum_of(r));
     slot = slot > r->slot_commit ? slot : r->slot_commit;
     while (bitmaps && slot + 1 < r->slot_next && is_chosen(r, slot + 1)) {
         slot++;
@@ -473,7 +480,7 @@ static void count_up_to(struct tr_replica *r, uint64_t slot)
         holders += i != r->self && r->peer[i].slot_acked >= slot;
         bitmaps += r->peer[i].bitmap;
     }
-    if (tr_likely(holders >= r->config.quorum_p2 && bitmaps == 0)) {
+    if (tr_likely(holders >= quorum_of(r) && bitmaps == 0)) {
         tr_learner_chosen(r, slot);
     } else {
         tr_proposer_count(r);
@@ -532,7 +539,9 @@ void tr_recv_accepted(struct tr_replica *r, uint8_t from, const struct tr_messag
 {
     const struct tr_accepted *a = tr_message_body(m);
     struct tr_peer *p = &r->peer[from];
-    if (tr_unlikely(r->role != TR_REPLICA_LEADER || !tr_ballot_equal(a->ballot, r->ballot))) {
+    bool current =
+        tr_ballot_equal(a->ballot, r->ballot) || TR_CANARY(r->canary, STALE_ACK_COUNTS);
+    if (tr_unlikely(r->role != TR_REPLICA_LEADER || !current)) {
         r->count.dropped_stale++;
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, a->ballot.round, r->ballot.round);
         return;
@@ -589,12 +598,13 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
     uint8_t peer = ev->u.written.peer;
     tr_assert(peer < r->member_count && ev->u.written.slot_first <= ev->u.written.slot_last);
     struct tr_peer *p = &r->peer[peer];
-    bool mine =
-        r->role == TR_REPLICA_LEADER && p->ring && p->grant.generation == ev->u.written.generation;
+    bool current = p->grant.generation == ev->u.written.generation ||
+                   TR_CANARY(r->canary, OLD_GRANT_COUNTS);
+    bool mine = r->role == TR_REPLICA_LEADER && p->ring && current;
     if (!mine) {
         return;
     }
-    if (ev->u.written.status != TR_WRITTEN_OK) {
+    if (ev->u.written.status != TR_WRITTEN_OK && !TR_CANARY(r->canary, REFUSED_COUNTS)) {
         uint64_t *count = ev->u.written.status == TR_WRITTEN_REFUSED ? &r->count.written_refused
                                                                      : &r->count.written_broken;
         (*count)++;

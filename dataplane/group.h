@@ -164,6 +164,7 @@ struct tr_group {
     uint16_t outlets_due;   /* mask of members with ranges to send */
     uint16_t outlets_stuck; /* of these, those whose queue is full in this flush */
     uint64_t pinned;        /* told to the core by tr_replica_pin */
+    uint32_t canary;        /* enum tr_canary, in test builds */
     bool leader_changed;    /* the mirror is out of date */
     uint16_t leader;        /* node that leads as far as is known; 0: none */
     uint64_t leader_round;

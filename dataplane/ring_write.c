@@ -3,6 +3,8 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/canary.h"
+#include "consensus/canary.h"
 #include "consensus/ring.h"
 #include "trireme/error.h"
 
@@ -184,6 +186,8 @@ void tr_ring_pin(struct tr_group *g)
         for (uint64_t n = o->completed; n < o->posted; n++)
             oldest = tr_min_u64(oldest, o->flight[n & o->flight_mask].log_position);
     }
+    if (TR_CANARY(g->canary, SOURCE_REUSED))
+        oldest = UINT64_MAX;
     if (oldest != g->pinned) {
         g->pinned = oldest;
         tr_replica_pin(g->replica, oldest);

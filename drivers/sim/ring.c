@@ -177,6 +177,13 @@ static bool ring_takes(const struct ring *ring, uint64_t generation)
            (ring->state == RING_OPEN || ring->state == RING_CLOSING || ring->state == RING_ORPHAN);
 }
 
+static void store(struct ring *ring, uint32_t offset, const void *data, uint32_t bytes)
+{
+    tr_write_relaxed_8(ring->memory + offset, data, bytes);
+    ring->stored_low = tr_min_u32(ring->stored_low, offset);
+    ring->stored_high = tr_max_u32(ring->stored_high, offset + bytes);
+}
+
 static void land(struct tr_sim_world *w, struct write *write, struct packet *part)
 {
     struct ring *ring = &w->ring[write->ring];
@@ -188,11 +195,21 @@ static void land(struct tr_sim_world *w, struct write *write, struct packet *par
         write->parts_lost++;
         return;
     }
-    tr_write_relaxed_8(ring->memory + part->offset, part->data, part->bytes);
-    ring->stored_low = tr_min_u32(ring->stored_low, part->offset);
-    ring->stored_high = tr_max_u32(ring->stored_high, part->offset + part->bytes);
+    store(ring, part->offset, part->data, part->bytes);
     w->counters.writes_landed += write->parts_left == 0 && write->parts_lost == 0;
     tr_sim_news(w, ring->place);
+}
+
+bool tr_sim_scribble(struct tr_port *port, uint32_t handle, uint32_t offset, const void *data,
+                     uint32_t bytes)
+{
+    struct ring *ring = local_ring(port, handle);
+    if (ring->state != RING_OPEN || ring->writes != NONE || offset > ring->bytes || bytes > ring->bytes - offset)
+        return false;
+    store(ring, offset, data, bytes);
+    port->world->counters.scribbles++;
+    tr_sim_news(port->world, port->place);
+    return true;
 }
 
 static void lose(struct write *write, struct packet *part)

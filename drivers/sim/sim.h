@@ -93,6 +93,7 @@ struct tr_sim_profile {
     X(writes_cut_short, "writes of which only a part landed")                        \
     X(writes_orphaned, "writes that landed in a dead node's ring")                   \
     X(writes_blocked, "writes lost to a partition")                                  \
+    X(scribbles, "bytes that imitate a record, left in a ring")                          \
     X(sources_changed,                                                               \
       "writes whose source was changed before they completed: a bug of the caller")  \
     X(fences, "fences that became quiescent")                                        \
@@ -177,6 +178,12 @@ void tr_sim_crash(struct tr_sim_world *world, tr_node_id node);
 /* Stops a node, or lets it go on: its ports neither receive, send nor complete; what others write
  * into its rings lands. */
 void tr_sim_pause(struct tr_sim_world *world, tr_node_id node, bool paused);
+
+/* Leaves bytes in a ring of a node's, as one that may write there could have an earlier lap: what its
+ * records carried is the choice of clients. Does nothing where the ring is closed, written at this time,
+ * or too small. Returns whether it did. */
+bool tr_sim_scribble(struct tr_port *port, uint32_t ring, uint32_t offset, const void *data,
+                     uint32_t bytes);
 
 /* What has happened so far. */
 const struct tr_sim_counters *tr_sim_world_counters(const struct tr_sim_world *world);

@@ -1,6 +1,9 @@
 /* What each fault does. */
 #include "tests/sim/faults.h"
 
+#include "base/atomic.h"
+#include "tests/sim/core.h"
+
 namespace sim
 {
 
@@ -159,9 +162,19 @@ bool Faults::exile(const Member &leader)
     Member &exiled = any(FAULT_EXILE);
     Member &heir = any(FAULT_EXILE);
     uint64_t until_ns = c_.now_ns + 300 * US + draw(FAULT_EXILE, 1500 * US);
+    bool with_leader = draw(FAULT_EXILE, 2) == 0; /* they have each other, and nobody else */
     if (&exiled == &leader || &heir == &leader || &heir == &exiled || !heir.up() || !exiled.up())
         return false;
-    cut_around(exiled.id, true, true, until_ns);
+    for (const auto &m : c_.members) {
+        if (m.get() != &leader || !with_leader) {
+            cut(m->id, exiled.id, until_ns);
+            cut(exiled.id, m->id, until_ns);
+        }
+        if (m.get() != &exiled && with_leader) {
+            cut(m->id, leader.id, until_ns + 1000 * US);
+            cut(leader.id, m->id, until_ns + 1000 * US);
+        }
+    }
     tr_group_campaign(heir.seats[0]->group);
     heir.wake();
     exiled.campaign_ns = until_ns + 1;
@@ -248,6 +261,32 @@ void Faults::disconnect(Member &m)
     }
 }
 
+/* What a node drains next has the generation and the position of a record, and no more: its tag is a
+ * guess. */
+bool Faults::forge(Seat &seat)
+{
+    const tr_replica &r = *seat.replica();
+    const tr_inlet &in = seat.group->inlet;
+    tr_record record = {};
+    if (in.granted >= TR_MEMBERS_MAX || in.fence != TR_FENCE_NONE)
+        return false;
+    const tr_ring_info &info = in.ring[in.granted].info;
+    uint32_t offset = static_cast<uint32_t>(in.position & (info.bytes - 1));
+    tr_copy_relaxed_8(&record, info.memory + offset, sizeof(record));
+    if (record.generation == in.grant.generation && record.tag == in.grant.tag)
+        return false; /* a true one lies there, or begins to */
+    record = {};
+    record.generation = in.grant.generation;
+    record.tag = draw(FAULT_FORGE, UINT64_MAX);
+    record.slot = r.log.slot_last + 1;
+    record.ballot = r.promised;
+    record.position = static_cast<uint32_t>(in.position / TR_RECORD_ALIGN);
+    record.kind = TR_RECORD_NOOP;
+    tr_record_seal(&record);
+    return tr_sim_scribble(seat.member->node->lcore[0].port, info.ring, offset, &record,
+                           sizeof(record));
+}
+
 bool Faults::strike(int fault)
 {
     Member &m = any(fault);
@@ -273,6 +312,8 @@ bool Faults::strike(int fault)
             tr_group_campaign(m.seats[draw(fault, m.seats.size())]->group);
         m.wake();
         return m.up();
+    case FAULT_FORGE:
+        return m.up() && forge(*m.seats[draw(fault, m.seats.size())]);
     default:
         return strike_network(fault);
     }

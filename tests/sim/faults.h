@@ -44,6 +44,7 @@ class Faults
     bool exile(const Member &leader);
     void clock(Member &m);
     void disconnect(Member &m);
+    bool forge(Seat &seat);
     void heal();
 };
 

@@ -48,14 +48,9 @@ void list()
     printf("faults:\n");
     for (int i = 0; i < sim::FAULTS; i++)
         printf("  %-14s %s\n", sim::fault_name(i), sim::fault_what(i));
-    static const char *const whats[] = {
-#define SIM_CANARY_WHAT(name, what) what,
-        TR_CANARY_TABLE(SIM_CANARY_WHAT)
-#undef SIM_CANARY_WHAT
-    };
     printf("canaries:\n");
-    for (uint32_t i = 1; i < TR_CANARY_COUNT; i++)
-        printf("  %-26s %s\n", sim::canary_name(i), whats[i - 1]);
+    for (uint32_t i = 1; i < sim::CANARIES; i++)
+        printf("  %-26s %s\n", sim::canary_name(i), sim::canary_what(i));
 }
 
 [[noreturn]] void refuse(const char *what, const char *value)
@@ -90,7 +85,7 @@ void set_canary(Options &o, const char *name)
 {
     o.all_canaries = std::string(name) == "all";
     o.setup.canary = o.all_canaries ? 0 : sim::canary_find(name);
-    if (o.setup.canary == TR_CANARY_COUNT)
+    if (o.setup.canary == sim::CANARIES)
         refuse("unknown canary", name);
 }
 
@@ -293,24 +288,19 @@ int run_canaries(const Options &o)
 {
     int missed = 0, found = 0;
     uint32_t most = o.seeds != 0 ? static_cast<uint32_t>(o.seeds) : 30;
-    for (uint32_t canary = 1; canary < TR_CANARY_COUNT; canary++) {
+    for (uint32_t canary = 1; canary < sim::CANARIES; canary++) {
         sim::Outcome out = {};
-        const char *gap = sim::canary_gap(canary);
-        uint32_t took = gap == nullptr ? seek_canary(canary, o.setup.seed, most, &out) : 0;
-        missed += took == 0 && gap == nullptr;
+        uint32_t took = seek_canary(canary, o.setup.seed, most, &out);
+        missed += took == 0;
         found += took != 0;
         printf("%-26s %-10s ", sim::canary_name(canary), sim::canary_profile(canary));
-        if (gap != nullptr) {
-            printf("gap: %s\n", gap);
-            continue;
-        }
         if (took != 0)
             printf("seed %3u, by %s: %s\n", took, out.checker, out.text);
         else
             printf("NOT FOUND within %u seeds\n", most);
         fflush(stdout);
     }
-    printf("%d of %d canaries found\n", found, TR_CANARY_COUNT - 1);
+    printf("%d of %d canaries found\n", found, sim::CANARIES - 1);
     return missed != 0;
 }
 

@@ -1,5 +1,5 @@
 /* Members: processes of a node that come and go, their clocks and their turns. */
-#include "tests/sim/cluster.h"
+#include "tests/sim/report.h"
 
 #include <cstdlib>
 
@@ -99,6 +99,14 @@ void Member::arrange_disk(Seat &seat)
     g->replica->config.level = TR_LEVEL_DISK;
 }
 
+static void set_canary(tr_group *group, uint32_t canary)
+{
+    uint32_t session = canary_session(canary);
+    tr_replica_set_canary(group->replica, session != 0 ? 0 : canary);
+    group->canary = session != 0 ? 0 : canary;
+    group->apply->sessions->canary = session;
+}
+
 void Member::open_group(Seat &seat)
 {
     char error[256] = "";
@@ -111,7 +119,7 @@ void Member::open_group(Seat &seat)
         cluster->verdict.fail("setup", "a group cannot be opened: %s", error);
         return;
     }
-    tr_replica_set_canary(seat.group->replica, cluster->setup.canary);
+    set_canary(seat.group, cluster->setup.canary);
     if (cluster->setup.profile->disk)
         arrange_disk(seat);
     watch_begin(*cluster, seat);

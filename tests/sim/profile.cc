@@ -16,7 +16,7 @@ constexpr uint32_t LOST_PPM = 700000;
 
 /* Mean times in microseconds, by fault:
  *   crash storm pause slow | pair one-way side leader deaf bridge coup exile |
- *   clock disconnect campaign */
+ *   clock disconnect campaign forge */
 const Profile table[] = {
     {"calm",
      "no fault but the loss of a client",
@@ -53,7 +53,7 @@ const Profile table[] = {
      true,
      false,
      false,
-     {0, 0, 0, 0, 4000, 4000, 8000, 6000, 6000, 9000, 4000, 9000, 0, 15000, 0}},
+     {0, 0, 0, 0, 4000, 4000, 8000, 6000, 6000, 9000, 4000, 9000, 0, 15000, 0, 9000}},
     {"one_sided",
      "writes torn, late, out of order, refused, broken, while leaders change",
      Network::Late,
@@ -65,7 +65,7 @@ const Profile table[] = {
      false,
      false,
      false,
-     {40000, 0, 6000, 0, 0, 2000, 0, 0, 0, 0, 4000, 3000, 0, 0, 1000}},
+     {40000, 0, 6000, 0, 0, 2000, 0, 0, 0, 0, 4000, 3000, 0, 0, 1000, 1500}},
     {"crashes",
      "nodes lose their memory",
      Network::Drawn,
@@ -174,7 +174,7 @@ const Profile table[] = {
      false,
      false,
      {15000, 60000, 9000, 20000, 15000, 15000, 20000, 15000, 20000, 30000, 20000, 9000, 15000,
-      15000}},
+      15000, 15000, 9000}},
 };
 
 const char *const names[] = {

@@ -42,7 +42,8 @@ namespace sim
     X(EXILE, "exile", "a follower misses a leadership, then stands")     \
     X(CLOCK, "clock", "a clock runs fast or slow")                       \
     X(DISCONNECT, "disconnect", "a client goes, and another comes")      \
-    X(CAMPAIGN, "campaign", "a node stands for election for no reason")
+    X(CAMPAIGN, "campaign", "a node stands for election for no reason")  \
+    X(FORGE, "forge", "a payload of an earlier lap imitates a record")
 
 enum Fault {
 #define SIM_FAULT_ENUM(name, text, what) FAULT_##name,

@@ -180,20 +180,50 @@ std::string setup_text(const Setup &s)
     return list.empty() ? text : text + " --without " + list;
 }
 
+namespace
+{
+
+struct Canary {
+    const char *name, *what;
+};
+
+const Canary canaries[] = {
+    {"NONE", "nothing"},
+#define SIM_CANARY(name, what) {#name, what},
+    TR_CANARY_TABLE(SIM_CANARY) TR_CANARY_SEARCHED_TABLE(SIM_CANARY)
+#undef SIM_CANARY
+    {"SESSION_SKIP_SHORT", "applies the last command of a duplicate again"},
+    {"SESSION_GAP_APPLIED", "jumps over a gap in a session's commands"},
+    {"SESSION_EVICT_BY_INDEX", "evicts by where a session lies in memory"},
+    {"SESSION_ACKED_EARLY", "takes a run for acknowledged when it is applied"},
+    {"SESSION_UNKNOWN_APPLIED", "takes an evicted session up again"},
+    {"SESSION_REPLY_OVERTAKEN", "overwrites replies that are still wanted"},
+    {"SESSION_LOAD_REORDERS", "forgets in a snapshot who was touched last"},
+    {"SESSION_NUMBER_REUSED", "gives the numbers of sessions that are gone again"},
+};
+static_assert(sizeof(canaries) / sizeof(canaries[0]) == CANARIES, "each is named");
+
+} // namespace
+
+uint32_t canary_session(uint32_t canary)
+{
+    return canary < TR_CANARY_COUNT ? 0 : canary - TR_CANARY_COUNT + 1;
+}
+
 const char *canary_name(uint32_t canary)
 {
-    static const char *const names[] = {"NONE",
-#define SIM_CANARY_NAME(name, what) #name,
-                                        TR_CANARY_TABLE(SIM_CANARY_NAME)
-#undef SIM_CANARY_NAME
-    };
-    return names[canary];
+    return canaries[canary].name;
+}
+
+const char *canary_what(uint32_t canary)
+{
+    return canaries[canary].what;
 }
 
 uint32_t canary_find(const std::string &name)
 {
     uint32_t canary = 1;
-    while (canary < TR_CANARY_COUNT && name != canary_name(canary))
+    while (canary < CANARIES && name != canary_name(canary))
         canary++;
     return canary;
 }

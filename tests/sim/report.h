@@ -22,8 +22,14 @@ void report_step(const Cluster &c, const Seat &seat, const tr_event &event,
 /* The options that make this run again. */
 std::string setup_text(const Setup &setup);
 
-/* The name of a canary, and its number; TR_CANARY_COUNT: there is none of that name. */
+/* The canaries: those of the replica and of the shell around it by their numbers, then those of the
+ * session table. */
+constexpr uint32_t CANARIES = TR_CANARY_COUNT + TR_CANARY_SESSION_NUMBER_REUSED;
+/* The number of a canary in the session table; 0: it is none of these. */
+uint32_t canary_session(uint32_t canary);
+/* The name of a canary, what it breaks, and its number; CANARIES: there is none of that name. */
 const char *canary_name(uint32_t canary);
+const char *canary_what(uint32_t canary);
 uint32_t canary_find(const std::string &name);
 
 /* Adds up runs. */

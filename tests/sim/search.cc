@@ -71,17 +71,10 @@ Setup shrink(const Setup &setup)
 
 /* ---- canaries */
 
-const char *canary_gap(uint32_t canary)
-{
-    if (canary == TR_CANARY_DRAIN_REPLACES_HIGHER)
-        return "needs a write of a leader that lands, late, in a candidate's ring after the page "
-               "of "
-               "a promise with a higher ballot: no fault aims at that";
-    return nullptr;
-}
-
 const char *canary_profile(uint32_t canary)
 {
+    if (canary_session(canary) != 0)
+        return "network";
     switch (static_cast<enum tr_canary>(canary)) {
     case TR_CANARY_ACK_BEFORE_DURABLE:
     case TR_CANARY_PROMISE_BEFORE_DURABLE:
@@ -97,10 +90,17 @@ const char *canary_profile(uint32_t canary)
     case TR_CANARY_ADOPT_LOWER_BALLOT:
     case TR_CANARY_ACCEPT_BELOW_PROMISE:
     case TR_CANARY_RECYCLE_TOO_EARLY:
+    case TR_CANARY_STALE_ACK_COUNTS:
+    case TR_CANARY_QUORUM_OFF_BY_ONE:
         return "partitions";
     case TR_CANARY_DRAIN_REPLACES_HIGHER:
     case TR_CANARY_PROMISE_BEFORE_FENCED:
     case TR_CANARY_JOIN_BEFORE_FENCED:
+    case TR_CANARY_OLD_GRANT_COUNTS:
+    case TR_CANARY_REFUSED_COUNTS:
+    case TR_CANARY_FENCE_NOT_AWAITED:
+    case TR_CANARY_SOURCE_REUSED:
+    case TR_CANARY_TAG_IGNORED:
         return "one_sided";
     case TR_CANARY_FOUND_BY_MAJORITY:
         return "founding";
@@ -109,6 +109,7 @@ const char *canary_profile(uint32_t canary)
     case TR_CANARY_RECOVER_FROM_ONE:
     case TR_CANARY_RECOVER_WITHOUT_VALUES:
     case TR_CANARY_FORGET_PROMISE:
+    case TR_CANARY_SILENT_REPLICATED:
         return "crashes";
     case TR_CANARY_NONE:
     case TR_CANARY_COUNT:

@@ -57,6 +57,8 @@ struct Before {
     uint64_t election_ns, lease_reads;
     bool is_accepted = false; /* an acknowledgement, of another vector */
     bool is_foreign = false;
+    bool is_stale_ack = false; /* of another ballot */
+    bool is_void_write = false; /* refused, broken, or of another grant */
     uint8_t from = 0;
     uint64_t acked = 0; /* by its sender, before */
     uint32_t incarnation[TR_MEMBERS_MAX];
@@ -100,6 +102,13 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
         for (uint32_t i = 0; i < event.u.entries_seen.count; i++)
             touch(r, *event.u.entries_seen.record[i], before);
     }
+    if (event.type == TR_EVENT_WRITTEN) {
+        const tr_core_peer &p = r.peer[event.u.written.peer];
+        before.is_void_write = event.u.written.status != TR_WRITTEN_OK ||
+                               event.u.written.generation != p.grant.generation;
+        before.from = event.u.written.peer;
+        before.acked = p.slot_acked;
+    }
     if (event.type != TR_EVENT_MESSAGE)
         return;
     const tr_message *m = tr_message_open(event.u.message.data, event.u.message.bytes);
@@ -111,6 +120,7 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
         const tr_accepted *a = static_cast<const tr_accepted *>(tr_message_body(m));
         before.is_accepted = true;
         before.is_foreign = a->vector_hash != r.vector_hash;
+        before.is_stale_ack = !tr_ballot_equal(a->ballot, r.ballot);
         before.from = event.u.message.from;
         before.acked = r.peer[before.from].slot_acked;
     }
@@ -168,6 +178,45 @@ void check_vector(Cluster &c, const Seat &seat, const tr_replica &r, const Befor
         if (is_new && (r.peer[i].slot_acked > r.slot_commit || r.peer[i].stamp_acked != 0))
             c.verdict.fail("old incarnation", "node %u counts slot %llu of a dead node %u",
                            seat.member->id, wide(r.peer[i].slot_acked), i + 1u);
+    }
+}
+
+/* A write that was refused, or made under another grant, and an acknowledgement of another ballot
+ * count for nothing (rules 4, 9, 11). */
+void check_counted(Cluster &c, const Seat &seat, const tr_replica &r, const Before &before)
+{
+    uint64_t acked = r.peer[before.from].slot_acked;
+    if (r.role != TR_REPLICA_LEADER || acked <= before.acked)
+        return;
+    if (before.is_void_write)
+        c.verdict.fail("void write", "node %u counts slot %llu of node %u by a write that is void",
+                       seat.member->id, wide(acked), before.from + 1u);
+    if (before.is_accepted && before.is_stale_ack)
+        c.verdict.fail("stale ack", "node %u counts slot %llu of node %u, accepted at another ballot",
+                       seat.member->id, wide(acked), before.from + 1u);
+}
+
+/* Nothing is sent on to who is dead, or has long been silent: it would be counted (rule 1). */
+void check_silent(Cluster &c, const Seat &seat, const tr_replica &r, const tr_effect &e)
+{
+    for (uint8_t i = 0; i < r.member_count; i++) {
+        uint64_t age_ns = r.now_ns - r.peer[i].heard_ns;
+        if ((e.peers >> i & 1) != 0 && age_ns > 2 * r.config.election_timeout_ns)
+            c.verdict.fail("silent peer", "node %u replicates to node %u, unheard for %llu us",
+                           seat.member->id, i + 1u, wide(age_ns / 1000));
+    }
+}
+
+/* What is drained carries the tag of the grant: it is no payload that a client chose (rule 8). */
+void check_drained(Cluster &c, const Seat &seat, const tr_event &event)
+{
+    const tr_grant &grant = seat.replica()->grant;
+    bool known = event.u.entries_seen.generation == grant.generation;
+    for (uint32_t i = 0; known && i < event.u.entries_seen.count; i++) {
+        const tr_record &record = *event.u.entries_seen.record[i];
+        if (record.tag != grant.tag)
+            c.verdict.fail("forged", "node %u drains slot %llu of round %llu, which nobody wrote",
+                           seat.member->id, wide(record.slot), wide(record.ballot.round));
     }
 }
 
@@ -237,7 +286,7 @@ void note_lease(Watch &w, const tr_replica &r, const tr_message &m)
     w.lease_owner = a->ballot.node;
     w.lease_until_ns =
         std::max(w.lease_until_ns, r.now_ns + r.config.lease_ns +
-                                       r.config.lease_ns / 1000000 * r.config.clock_drift_ppm);
+                                       r.config.lease_ns * r.config.clock_drift_ppm / 1000000);
 }
 
 void look_at_effects(Cluster &c, Seat &seat, const tr_event &event, const tr_effects &out)
@@ -250,6 +299,8 @@ void look_at_effects(Cluster &c, Seat &seat, const tr_event &event, const tr_eff
         w.persist_done = event.u.durable.persisted;
     for (uint32_t i = 0; i < out.count; i++) {
         const tr_effect &e = out.item[i];
+        if (e.type == TR_EFFECT_REPLICATE)
+            check_silent(c, seat, *seat.replica(), e);
         if (e.type == TR_EFFECT_FENCE)
             w.fence = e.u.fence.ballot;
         /* What is chosen is on the disks of a quorum already. */
@@ -505,6 +556,11 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     static Before before; /* kept for its memory */
     before.touched.clear();
     before.is_accept = before.is_stale_heartbeat = before.is_accepted = false;
+    before.is_void_write = before.is_stale_ack = false;
+    before.from = 0;
+    before.acked = UINT64_MAX;
+    if (event->type == TR_EVENT_ENTRIES_SEEN)
+        check_drained(c, seat, *event);
     look_before(*r, *event, before);
     __real_tr_replica_step(r, event, out);
     c.totals.steps++;
@@ -516,6 +572,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     check_touched(c, seat, *r, before);
     check_stale_heartbeat(c, seat, *r, before);
     check_vector(c, seat, *r, before);
+    check_counted(c, seat, *r, before);
     check_lease(c, seat, *r, before);
     look_at_effects(c, seat, *event, *out);
     look_at_fields(c, seat, *r);
