@@ -32,7 +32,7 @@
  * them, a shell, a ring, a driver. */
 #define TR_CANARY_SEARCHED_TABLE(X)                                                             \
     X(SILENT_REPLICATED, "goes on replicating to a peer that is announced dead, or silent")     \
-    X(OLD_GRANT_COUNTS, "counts a write that was made under an earlier grant")                  \
+    X(GENERATION_REPEATED, "grants a ring again under a generation that it had")                \
     X(REFUSED_COUNTS, "counts a write that was refused")                                        \
     X(STALE_ACK_COUNTS, "counts acknowledgements of other ballots")                             \
     X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                                 \

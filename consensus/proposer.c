@@ -598,9 +598,8 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
     uint8_t peer = ev->u.written.peer;
     tr_assert(peer < r->member_count && ev->u.written.slot_first <= ev->u.written.slot_last);
     struct tr_peer *p = &r->peer[peer];
-    bool current = p->grant.generation == ev->u.written.generation ||
-                   TR_CANARY(r->canary, OLD_GRANT_COUNTS);
-    bool mine = r->role == TR_REPLICA_LEADER && p->ring && current;
+    bool mine =
+        r->role == TR_REPLICA_LEADER && p->ring && p->grant.generation == ev->u.written.generation;
     if (!mine) {
         return;
     }

@@ -146,7 +146,8 @@ static void grant_owner(struct tr_group *g, struct tr_grant *grant)
     tr_replica_status(g->replica, &status);
     if (status.incarnation == 0)
         return; /* who has not recovered grants nothing (rule 2) */
-    grant->generation = (uint64_t)status.incarnation << 32 | ++in->grants;
+    in->grants = TR_CANARY(g->canary, GENERATION_REPEATED) ? 1 : in->grants + 1;
+    grant->generation = (uint64_t)status.incarnation << 32 | in->grants;
     if (g->lcore->driver->ring_grant(g->lcore->port, in->ring[member].info.ring, grant->generation,
                                      &token) != TR_OK) {
         grant->generation = 0;

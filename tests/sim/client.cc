@@ -21,9 +21,9 @@ uint32_t command_bytes(Cluster &c)
 {
     uint64_t kind = draw(c, 16);
     uint32_t edge = c.datagram_bytes;
-    if (kind == 0)
+    if (kind < c.large_of_16)
         return 8 + static_cast<uint32_t>(draw(c, COMMAND_BYTES_MAX - 7));
-    if (kind == 1 && edge > 400)
+    if (kind == 15 && edge > 400)
         return std::min(COMMAND_BYTES_MAX, edge - 200 + static_cast<uint32_t>(draw(c, 208)));
     return 8 + 8 * static_cast<uint32_t>(draw(c, 3));
 }

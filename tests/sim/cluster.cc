@@ -55,6 +55,7 @@ void Cluster::make_world()
     one_sided = profile.writes == Writes::On || (profile.writes == Writes::Drawn && below(2) == 0);
     snapshot_padding = static_cast<uint32_t>(below(UINT64_C(2) << below(17)));
     log_slots = below(2) == 0 ? 1024 : 128;
+    large_of_16 = below(4) == 0 ? 8 : 1; /* the log comes round soon, or late */
     pace_ns = below(2) == 0 ? 25000 : 80000;
     reads_of_8 = below(2) == 0 ? 2 : 6;
     if (profile.lease != Lease::Off) {

@@ -164,6 +164,7 @@ struct Cluster {
     uint32_t datagram_bytes = 0;
     uint32_t snapshot_padding = 0;
     uint32_t log_slots = 0;
+    uint32_t large_of_16 = 0; /* of sixteen commands */
     uint64_t pace_ns = 0;    /* mean time between two requests of a client */
     uint32_t reads_of_8 = 0; /* of eight requests */
     std::string stage;

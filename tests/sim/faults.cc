@@ -161,7 +161,7 @@ bool Faults::exile(const Member &leader)
 {
     Member &exiled = any(FAULT_EXILE);
     Member &heir = any(FAULT_EXILE);
-    uint64_t until_ns = c_.now_ns + 300 * US + draw(FAULT_EXILE, 1500 * US);
+    uint64_t until_ns = c_.now_ns + 300 * US + draw(FAULT_EXILE, 2500 * US);
     bool with_leader = draw(FAULT_EXILE, 2) == 0; /* they have each other, and nobody else */
     if (&exiled == &leader || &heir == &leader || &heir == &exiled || !heir.up() || !exiled.up())
         return false;

@@ -233,6 +233,7 @@ tr_sim_profile network_of(const Profile &profile, uint64_t seed, uint32_t withou
         p.write_late_ns = {50000, 5000000};
         p.drop_ppm = std::max<uint32_t>(p.drop_ppm, 50000);
         p.fence_ns = {100000, 500000};
+        p.write_timeout_ns = seed % 2 == 0 ? 1000000 : 20000000;
     }
     /* The largest messages get through at one time in four. */
     uint32_t pieces = 1 + MESSAGE_BYTES / (p.datagram_bytes != 0 ? p.datagram_bytes : 1472);

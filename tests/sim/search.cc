@@ -73,8 +73,22 @@ Setup shrink(const Setup &setup)
 
 const char *canary_profile(uint32_t canary)
 {
-    if (canary_session(canary) != 0)
+    switch (static_cast<enum tr_session_canary>(canary_session(canary))) {
+    case TR_CANARY_SESSION_NONE:
+        break;
+    case TR_CANARY_SESSION_GAP_APPLIED:
+        return "partitions";
+    case TR_CANARY_SESSION_ACKED_EARLY:
+        return "crashes";
+    case TR_CANARY_SESSION_EVICT_BY_INDEX:
+    case TR_CANARY_SESSION_LOAD_REORDERS:
+        return "storm";
+    case TR_CANARY_SESSION_SKIP_SHORT:
+    case TR_CANARY_SESSION_UNKNOWN_APPLIED:
+    case TR_CANARY_SESSION_REPLY_OVERTAKEN:
+    case TR_CANARY_SESSION_NUMBER_REUSED:
         return "network";
+    }
     switch (static_cast<enum tr_canary>(canary)) {
     case TR_CANARY_ACK_BEFORE_DURABLE:
     case TR_CANARY_PROMISE_BEFORE_DURABLE:
@@ -96,7 +110,7 @@ const char *canary_profile(uint32_t canary)
     case TR_CANARY_DRAIN_REPLACES_HIGHER:
     case TR_CANARY_PROMISE_BEFORE_FENCED:
     case TR_CANARY_JOIN_BEFORE_FENCED:
-    case TR_CANARY_OLD_GRANT_COUNTS:
+    case TR_CANARY_GENERATION_REPEATED:
     case TR_CANARY_REFUSED_COUNTS:
     case TR_CANARY_FENCE_NOT_AWAITED:
     case TR_CANARY_SOURCE_REUSED:

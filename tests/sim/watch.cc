@@ -248,8 +248,23 @@ void check_lease(Cluster &c, Seat &seat, const tr_replica &r, const Before &befo
                        lease_holders(c, seat), r.config.quorum_p2);
 }
 
+/* A generation is one ballot's, and none comes again (rule 4). */
+void check_grant(Cluster &c, Seat &seat, const tr_promise &p)
+{
+    Watch &w = seat.watch;
+    bool again = p.grant.generation == w.generation && !tr_ballot_equal(p.ballot, w.granted);
+    if (p.grant.generation == 0)
+        return;
+    if (again || p.grant.generation < w.generation)
+        c.verdict.fail("grant repeated", "node %u grants generation %llx to round %llu, after %llx",
+                       seat.member->id, wide(p.grant.generation), wide(p.ballot.round),
+                       wide(w.generation));
+    w.generation = p.grant.generation;
+    w.granted = p.ballot;
+}
+
 /* What is sent while it must wait for a fence, or for the disk. */
-void check_send(Cluster &c, const Seat &seat, const tr_message &m, bool is_durable)
+void check_send(Cluster &c, Seat &seat, const tr_message &m, bool is_durable)
 {
     const Watch &w = seat.watch;
     unsigned id = seat.member->id;
@@ -258,6 +273,7 @@ void check_send(Cluster &c, const Seat &seat, const tr_message &m, bool is_durab
         const tr_promise *p = static_cast<const tr_promise *>(tr_message_body(&m));
         if (fencing && tr_ballot_equal(p->ballot, w.fence))
             c.verdict.fail("promise before fence", "node %u round %llu", id, wide(p->ballot.round));
+        check_grant(c, seat, *p);
         if (!is_durable)
             c.verdict.fail("promise before disk", "node %u round %llu", id, wide(p->ballot.round));
     }
