@@ -82,6 +82,11 @@ void tr_learner_advance(struct tr_replica *r)
         r->count.commits += slot - r->slot_commit;
         r->slot_commit = slot;
         r->fetch_last = r->fetch_last > slot ? r->fetch_last : 0;
+        if (tr_unlikely(r->role == TR_REPLICA_LEADER && r->slot_restamp <= r->slot_restamp_last)) {
+            /* A page that was not needed for the election told of more: no need to propose it. */
+            r->slot_restamp = tr_max_u64(r->slot_restamp, slot + 1);
+            r->slot_durable = tr_max_u64(r->slot_durable, slot);
+        }
         commit_emit(r);
     }
     if (tr_unlikely(r->slot_commit < r->slot_known && r->timer[TR_TIMER_FETCH] == TR_NEVER &&

@@ -307,4 +307,36 @@ TEST(Election, ALeader_PullsNoSnapshotAnyMore)
     EXPECT_FALSE(r->pulling);
 }
 
+/* A page of a promise that the election did not wait for may have told of more that is chosen than
+ * those did that it waited for: a leader takes that over, and proposes none of it again. */
+TEST(Election, ALeaderThatHoldsMoreChosenThanItsQuorumToldOf_ProposesFromThereOn)
+{
+    Options options;
+    options.level = TR_LEVEL_DISK;
+    World w(options);
+    w.elect(1);
+    w.cut[2][1] = w.cut[1][2] = w.cut[0][1] = true; /* node 0 hears node 1, and answers nobody */
+    uint64_t chosen = w.at(0)->slot_commit;
+    for (uint64_t i = 1; i <= 40; i++) /* more than a step proposes again */
+        w.propose(1, i);
+    w.deliver();
+    w.crash(1);
+    w.forget_wire();
+    uint64_t last = w.at(0)->log.slot_last;
+    ASSERT_EQ(last, chosen + 40);
+    w.node(0).fences_by_hand = true;
+    w.campaign(0);
+    for (uint64_t slot = chosen + 1; slot <= last - 1; slot++)
+        tr_log_at(&w.at(0)->log, slot)->state = TR_SLOT_CHOSEN; /* a page of node 1's came */
+    w.run(HEARTBEAT_NS);
+    ASSERT_EQ(w.at(0)->role, TR_REPLICA_CANDIDATE);
+    w.at(0)->slot_known = last - 1;
+    w.at(0)->pending |= TR_PENDING_COMMIT;
+    w.fenced(0); /* the promise of node 2, which knows of less, is here */
+    w.tick();
+    EXPECT_TRUE(w.run_until([&] { return w.at(0)->slot_commit > last; }));
+    EXPECT_EQ(w.at(0)->role, TR_REPLICA_LEADER);
+    EXPECT_TRUE(w.run_until([&] { return w.at(2)->slot_commit == w.at(0)->slot_commit; }));
+}
+
 } // namespace
