@@ -115,8 +115,12 @@ void tr_recv_forward(struct tr_replica *r, uint8_t from, const struct tr_message
     r->pending |= TR_PENDING_FORWARDED;
     bool next = f->stream == p->forward_stream && f->index == p->forward_next &&
                 tr_replica_can_propose(r, m->tail_bytes);
-    if (!next || !tr_proposer_append(r, TR_RECORD_COMMANDS, payload, m->tail_bytes, f->payload_crc,
-                                     f->command_count)) {
+    bool taken = next && tr_proposer_append(r, TR_RECORD_COMMANDS, payload, m->tail_bytes,
+                                            f->payload_crc, f->command_count);
+    if (!taken) {
+        if (next) {
+            tr_learner_make_room(r);
+        }
         r->count.forwards_dropped++;
         return;
     }

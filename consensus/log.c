@@ -195,7 +195,11 @@ void tr_log_truncate(struct tr_log *log, uint64_t slot)
 
 uint64_t tr_log_compact(struct tr_log *log)
 {
-    if (log->pin != UINT64_MAX || !log->holes) {
+    if (log->pin != UINT64_MAX) {
+        return 0;
+    }
+    forget(log, log->slot_recyclable); /* what may go lies between others, too */
+    if (!log->holes) {
         return 0;
     }
     log->holes = false;

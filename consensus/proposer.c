@@ -159,9 +159,12 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
     if (tr_likely(r->room != NULL && data == r->room + 1 && bytes <= r->room_bytes)) {
         append(r, r->room, TR_RECORD_COMMANDS, bytes, crc, ev->u.propose.command_count);
         r->room = NULL;
-    } else if (!tr_replica_can_propose(r, bytes) ||
-               !tr_proposer_append(r, TR_RECORD_COMMANDS, data, bytes, crc,
+    } else if (!tr_replica_can_propose(r, bytes)) {
+        reject(r, TR_REJECT_FULL);
+        return;
+    } else if (!tr_proposer_append(r, TR_RECORD_COMMANDS, data, bytes, crc,
                                    ev->u.propose.command_count)) {
+        tr_learner_make_room(r); /* what is needed lies behind what is not */
         reject(r, TR_REJECT_FULL);
         return;
     }

@@ -78,4 +78,21 @@ TEST_F(Compaction, WithNothingReplaced_IsNotWalkedAgain)
     EXPECT_FALSE(log.holes);
 }
 
+/* A replica that recovers takes in what comes, in any order: a later slot may lie before all that a
+ * snapshot stands for. */
+TEST_F(Compaction, WhatMayBeRecycledBehindWhatMayNot_IsRoom)
+{
+    ASSERT_NE(nullptr, put(40, 1, 9));
+    uint64_t last = 0;
+    while (last < 39 && put(last + 1, 1, 1, 2000) != nullptr)
+        last++;
+    ASSERT_LT(last, 39u);
+    log.slot_recyclable = last;
+    EXPECT_EQ(nullptr, put(last + 1, 1, 2, 2000)) << "slot 40 holds up the tail";
+    EXPECT_GT(tr_log_compact(&log), last * 2000);
+    EXPECT_NE(nullptr, put(last + 1, 1, 2, 2000));
+    EXPECT_EQ(9, value(40));
+    EXPECT_EQ(2, value(last + 1));
+}
+
 } // namespace
