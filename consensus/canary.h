@@ -1,6 +1,6 @@
 /* The bugs that a build with canaries can have on purpose, each the breaking of one rule
- * (base/canary.h). The number is the field `canary` of a replica, and of the shell's group around it
- * for the rules that the shell keeps. */
+ * (base/canary.h). The number is the field `canary` of a replica, and of the shell's group around
+ * it for the rules that the shell keeps. */
 #ifndef TR_CONSENSUS_CANARY_H
 #define TR_CONSENSUS_CANARY_H
 
@@ -30,14 +30,14 @@
 
 /* Those that have no script of their own (tests/trace/rules): the simulator alone has what shows
  * them, a shell, a ring, a driver. */
-#define TR_CANARY_SEARCHED_TABLE(X)                                                             \
-    X(SILENT_REPLICATED, "goes on replicating to a peer that is announced dead, or silent")     \
-    X(GENERATION_REPEATED, "grants a ring again under a generation that it had")                \
-    X(REFUSED_COUNTS, "counts a write that was refused")                                        \
-    X(STALE_ACK_COUNTS, "counts acknowledgements of other ballots")                             \
-    X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                                 \
-    X(FENCE_NOT_AWAITED, "takes a fence that has begun for one that is quiescent")              \
-    X(SOURCE_REUSED, "reuses log space that a write in flight still reads")                     \
+#define TR_CANARY_SEARCHED_TABLE(X)                                                         \
+    X(SILENT_REPLICATED, "goes on replicating to a peer that is announced dead, or silent") \
+    X(GENERATION_REPEATED, "grants a ring again under a generation that it had")            \
+    X(REFUSED_COUNTS, "counts a write that was refused")                                    \
+    X(STALE_ACK_COUNTS, "counts acknowledgements of other ballots")                         \
+    X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                             \
+    X(FENCE_NOT_AWAITED, "takes a fence that has begun for one that is quiescent")          \
+    X(SOURCE_REUSED, "reuses log space that a write in flight still reads")                 \
     X(TAG_IGNORED, "drains records of any tag")
 
 enum tr_canary {

@@ -542,8 +542,7 @@ void tr_recv_accepted(struct tr_replica *r, uint8_t from, const struct tr_messag
 {
     const struct tr_accepted *a = tr_message_body(m);
     struct tr_peer *p = &r->peer[from];
-    bool current =
-        tr_ballot_equal(a->ballot, r->ballot) || TR_CANARY(r->canary, STALE_ACK_COUNTS);
+    bool current = tr_ballot_equal(a->ballot, r->ballot) || TR_CANARY(r->canary, STALE_ACK_COUNTS);
     if (tr_unlikely(r->role != TR_REPLICA_LEADER || !current)) {
         r->count.dropped_stale++;
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, a->ballot.round, r->ballot.round);

@@ -75,10 +75,10 @@ struct ring {
     uint64_t generation; /* 0: closed */
     uint64_t consumed, consumed_seen;
     uint32_t stored_low, stored_high; /* what is not zero lies between, in bytes */
-    bool consumed_pending; /* an EVENT_CONSUMED is scheduled, */
-    bool fence_pending;    /* an EVENT_FENCE is */
-    uint32_t remotes;      /* open on it */
-    uint32_t writes;       /* first of those under way, NONE */
+    bool consumed_pending;            /* an EVENT_CONSUMED is scheduled, */
+    bool fence_pending;               /* an EVENT_FENCE is */
+    uint32_t remotes;                 /* open on it */
+    uint32_t writes;                  /* first of those under way, NONE */
 };
 
 /* What is to become of a write. */
@@ -138,7 +138,7 @@ struct tr_sim_world {
 
     uint8_t *packets;
     uint32_t packet_stride, packet_free, packets_left;
-    uint32_t packets_used; /* those from here on were never taken, nor touched */
+    uint32_t packets_used;   /* those from here on were never taken, nor touched */
     uint32_t datagram_bytes; /* that a packet carries; a part of a write is not larger */
     uint32_t queue_max;
 

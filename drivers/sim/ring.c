@@ -204,7 +204,8 @@ bool tr_sim_scribble(struct tr_port *port, uint32_t handle, uint32_t offset, con
                      uint32_t bytes)
 {
     struct ring *ring = local_ring(port, handle);
-    if (ring->state != RING_OPEN || ring->writes != NONE || offset > ring->bytes || bytes > ring->bytes - offset)
+    if (ring->state != RING_OPEN || ring->writes != NONE || offset > ring->bytes ||
+        bytes > ring->bytes - offset)
         return false;
     store(ring, offset, data, bytes);
     port->world->counters.scribbles++;

@@ -84,7 +84,7 @@ struct tr_sim_profile {
     X(writes_ok, "writes completed as OK")                                           \
     X(writes_refused, "writes refused by a fence")                                   \
     X(writes_broken, "writes whose outcome the writer does not know")                \
-    X(writes_landed, "writes that landed whole")                                      \
+    X(writes_landed, "writes that landed whole")                                     \
     X(writes_torn, "writes that landed in parts, in any order")                      \
     X(writes_early, "writes completed before they landed")                           \
     X(writes_forced, "early writes that only a fence made land")                     \
@@ -93,7 +93,7 @@ struct tr_sim_profile {
     X(writes_cut_short, "writes of which only a part landed")                        \
     X(writes_orphaned, "writes that landed in a dead node's ring")                   \
     X(writes_blocked, "writes lost to a partition")                                  \
-    X(scribbles, "bytes that imitate a record, left in a ring")                          \
+    X(scribbles, "bytes that imitate a record, left in a ring")                      \
     X(sources_changed,                                                               \
       "writes whose source was changed before they completed: a bug of the caller")  \
     X(fences, "fences that became quiescent")                                        \
@@ -179,9 +179,9 @@ void tr_sim_crash(struct tr_sim_world *world, tr_node_id node);
  * into its rings lands. */
 void tr_sim_pause(struct tr_sim_world *world, tr_node_id node, bool paused);
 
-/* Leaves bytes in a ring of a node's, as one that may write there could have an earlier lap: what its
- * records carried is the choice of clients. Does nothing where the ring is closed, written at this time,
- * or too small. Returns whether it did. */
+/* Leaves bytes in a ring of a node's, as one that may write there could have an earlier lap: what
+ * its records carried is the choice of clients. Does nothing where the ring is closed, written at
+ * this time, or too small. Returns whether it did. */
 bool tr_sim_scribble(struct tr_port *port, uint32_t ring, uint32_t offset, const void *data,
                      uint32_t bytes);
 

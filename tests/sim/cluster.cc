@@ -28,8 +28,7 @@ constexpr uint32_t PACKETS_BYTES = 8u << 20;
  * nothing. */
 void *Cluster::allocate(void *context, size_t bytes, size_t)
 {
-    void *block =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *block = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED)
         return nullptr;
     static_cast<Cluster *>(context)->blocks_.emplace_back(block, bytes);
@@ -96,7 +95,8 @@ void Cluster::make_members()
 
 Cluster::Cluster(const Setup &a_setup) : setup(a_setup), stage("faults")
 {
-    uint64_t faults_us = setup.faults_us != 0 ? setup.faults_us : setup.profile->faults_ms * UINT64_C(1000);
+    uint64_t faults_us =
+        setup.faults_us != 0 ? setup.faults_us : setup.profile->faults_ms * UINT64_C(1000);
     tr_prng_seed(&random, setup.seed);
     tr_prng_seed(&client_random, setup.seed ^ UINT64_C(0xc11e27));
     faults_end_ns = now_ns + faults_us * US;

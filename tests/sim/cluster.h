@@ -27,10 +27,10 @@ constexpr uint64_t CALM_NS = 400 * UINT64_C(1000000);
 /* Within which a leader that hears nobody has to be replaced: 100 election timeouts. */
 constexpr uint64_t DEAF_NS = 100 * UINT64_C(1000000);
 
-/* What a schedule has at least: protocol events, each handed to a replica's step or a one-sided write
- * that landed, and commands whose clients were told of their effect. Faults go on until there are so
- * many, for the profile's span at least and for so many of them at most; where a group could hardly
- * work under them, the commands come when they are over. */
+/* What a schedule has at least: protocol events, each handed to a replica's step or a one-sided
+ * write that landed, and commands whose clients were told of their effect. Faults go on until there
+ * are so many, for the profile's span at least and for so many of them at most; where a group could
+ * hardly work under them, the commands come when they are over. */
 constexpr uint64_t EVENTS_LEAST = 20000, ACKED_LEAST = 1000;
 constexpr uint32_t SPANS_MAX = 32;
 
@@ -165,8 +165,8 @@ struct Cluster {
     uint32_t snapshot_padding = 0;
     uint32_t log_slots = 0;
     uint32_t large_of_16 = 0; /* of sixteen commands */
-    uint64_t pace_ns = 0;    /* mean time between two requests of a client */
-    uint32_t reads_of_8 = 0; /* of eight requests */
+    uint64_t pace_ns = 0;     /* mean time between two requests of a client */
+    uint32_t reads_of_8 = 0;  /* of eight requests */
     std::string stage;
     Weather weather = Weather::Hostile;
     uint32_t sessions_max = 0; /* of a group's table */

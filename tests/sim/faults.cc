@@ -261,8 +261,8 @@ void Faults::disconnect(Member &m)
     }
 }
 
-/* What a node drains next has the generation and the position of a record, and no more: its tag is a
- * guess. */
+/* What a node drains next has the generation and the position of a record, and no more: its tag is
+ * a guess. */
 bool Faults::forge(Seat &seat)
 {
     const tr_replica &r = *seat.replica();

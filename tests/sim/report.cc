@@ -73,9 +73,9 @@ void report_count(FILE *out, const char *name, uint64_t count, const char *what)
 /* What a world counts that is no fault: how much there was, and what faults came to. */
 bool is_fault(const char *name)
 {
-    static const char *const others[] = {"datagrams", "delivered", "cut",    "writes",
-                                         "writes_ok", "writes_landed", "sources_changed",
-                                         "fences",    "grants",    "pauses", "crashes"};
+    static const char *const others[] = {
+        "datagrams",       "delivered", "cut",    "writes", "writes_ok", "writes_landed",
+        "sources_changed", "fences",    "grants", "pauses", "crashes"};
     for (const char *other : others) {
         if (std::string(name) == other)
             return false;
@@ -96,15 +96,17 @@ void report_faults(FILE *out, const tr_sim_counters &network, const Totals &tota
     for (int i = FAULT_TIMED_FIRST; i < FAULTS; i++)
         report_count(out, fault_name(i), totals.struck[i], fault_what(i));
     fprintf(out, "and what happened:\n");
-#define SIM_REPORT_OTHER(name, what)  \
+#define SIM_REPORT_OTHER(name, what)                        \
     if (!is_fault(#name) && std::string(#name) != "pauses") \
         report_count(out, #name, network.name, what);
     TR_SIM_COUNTER_TABLE(SIM_REPORT_OTHER)
 #undef SIM_REPORT_OTHER
     report_count(out, "steps", totals.steps, "events handed to a replica");
     report_count(out, "elections", totals.elections, "replicas that came to lead");
-    report_count(out, "evictions", totals.evictions, "sessions whose clients were told that they are gone");
-    report_count(out, "unknown", totals.unknown, "commands and reads whose outcome clients do not know");
+    report_count(out, "evictions", totals.evictions,
+                 "sessions whose clients were told that they are gone");
+    report_count(out, "unknown", totals.unknown,
+                 "commands and reads whose outcome clients do not know");
     report_count(out, "stale", totals.stale_allowed, "stale reads that the profile allows");
     report_count(out, "effects_most", totals.effects_most, "effects of a step, at most");
 }
@@ -192,7 +194,7 @@ const Canary canaries[] = {
 #define SIM_CANARY(name, what) {#name, what},
     TR_CANARY_TABLE(SIM_CANARY) TR_CANARY_SEARCHED_TABLE(SIM_CANARY)
 #undef SIM_CANARY
-    {"SESSION_SKIP_SHORT", "applies the last command of a duplicate again"},
+        {"SESSION_SKIP_SHORT", "applies the last command of a duplicate again"},
     {"SESSION_GAP_APPLIED", "jumps over a gap in a session's commands"},
     {"SESSION_EVICT_BY_INDEX", "evicts by where a session lies in memory"},
     {"SESSION_ACKED_EARLY", "takes a run for acknowledged when it is applied"},

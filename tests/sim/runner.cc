@@ -117,6 +117,8 @@ bool is_over(const Plan &plan, uint64_t index, double until_s)
             fflush(setup.trace);
     }
     fflush(stdout);
+    if (__gcov_dump != nullptr)
+        __gcov_dump();
     _exit(0);
 }
 
@@ -138,7 +140,8 @@ void start(Worker &w, const Plan &plan, double until_s)
 }
 
 /* Hears of a run that has ended. Returns false when the process is gone. */
-bool hear(Worker &w, const Plan &plan, const std::function<void(const Setup &, const Outcome &)> &take)
+bool hear(Worker &w, const Plan &plan,
+          const std::function<void(const Setup &, const Outcome &)> &take)
 {
     Told told;
     int status = 0;
@@ -183,8 +186,6 @@ bool Outcome::is_checked() const
     if (running.pipe < 0)
         abort();
     tell(outcome_of(*c));
-    if (__gcov_dump != nullptr)
-        __gcov_dump();
     _exit(1);
 }
 

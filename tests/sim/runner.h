@@ -32,8 +32,8 @@ struct Plan {
     Setup setup; /* of each, but for the seed and the profile */
     bool all_profiles = true;
     uint64_t seeds = 1; /* from the setup's on */
-    double minutes = 0;       /* of real time, at most; 0: until all are done */
-    uint32_t jobs = 1;        /* processes */
+    double minutes = 0; /* of real time, at most; 0: until all are done */
+    uint32_t jobs = 1;  /* processes */
     Print print = Print::All;
 };
 
@@ -56,6 +56,9 @@ Setup shrink(const Setup &setup);
 
 /* Runs seeds until a checker finds the canary. Returns how many that took; 0: more than `most`. */
 uint32_t seek_canary(uint32_t canary, uint64_t seed, uint32_t most, Outcome *out);
+
+/* The test that finds a canary which is not looked for here, and why not; NULL: it is. */
+const char *only_elsewhere(uint32_t canary);
 
 /* Where a canary shows. */
 const char *canary_profile(uint32_t canary);

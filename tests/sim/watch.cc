@@ -57,7 +57,7 @@ struct Before {
     uint64_t election_ns, lease_reads;
     bool is_accepted = false; /* an acknowledgement, of another vector */
     bool is_foreign = false;
-    bool is_stale_ack = false; /* of another ballot */
+    bool is_stale_ack = false;  /* of another ballot */
     bool is_void_write = false; /* refused, broken, or of another grant */
     uint8_t from = 0;
     uint64_t acked = 0; /* by its sender, before */
@@ -192,7 +192,8 @@ void check_counted(Cluster &c, const Seat &seat, const tr_replica &r, const Befo
         c.verdict.fail("void write", "node %u counts slot %llu of node %u by a write that is void",
                        seat.member->id, wide(acked), before.from + 1u);
     if (before.is_accepted && before.is_stale_ack)
-        c.verdict.fail("stale ack", "node %u counts slot %llu of node %u, accepted at another ballot",
+        c.verdict.fail("stale ack",
+                       "node %u counts slot %llu of node %u, accepted at another ballot",
                        seat.member->id, wide(acked), before.from + 1u);
 }
 
@@ -490,7 +491,8 @@ void look_at_role(Cluster &c, Seat &seat, const tr_replica &r)
 
 /* ---- the invariants module */
 
-constexpr uint32_t WINDOW_EVERY = 16;  /* steps of a replica between two looks at a window of slots */
+constexpr uint32_t WINDOW_EVERY =
+    16; /* steps of a replica between two looks at a window of slots */
 constexpr uint32_t WHOLE_EVERY = 8192; /* and at its whole log */
 
 void add_slots(std::vector<uint64_t> &slots, uint64_t first, uint64_t last)

@@ -53,8 +53,8 @@ struct Watch {
     tr_node_id lease_owner = 0;
     uint64_t persist_asked = 0, persist_done = 0; /* PERSISTs: asked for, durable, */
     uint64_t persist_barrier = 0;                 /* before the last BARRIER */
-    uint64_t generation = 0; /* of the last grant that a promise told of, */
-    tr_ballot granted{};     /* and whose it was */
+    uint64_t generation = 0;                      /* of the last grant that a promise told of, */
+    tr_ballot granted{};                          /* and whose it was */
     uint32_t steps = 0;
 };
 
