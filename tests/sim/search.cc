@@ -6,39 +6,46 @@ namespace sim
 
 /* ---- shrinking */
 
-static bool fails(const Setup &setup, const char *what)
+/* A schedule that fails, and which checker says so: a shorter one has to fail the same. */
+struct Best {
+    Setup setup;
+    std::string checker;
+};
+
+static bool fails(const Best &best, const Setup &tried, const char *what)
 {
-    Outcome o = run_apart(setup, Print::None);
-    printf("  %-9s %s (%s)\n", o.failed ? "fails" : "passes", what, setup_text(setup).c_str());
+    Outcome o = run_apart(tried, Print::None);
+    bool same = o.failed && best.checker == o.checker;
+    printf("  %-9s %s (%s)\n", same ? "fails" : "passes", what, setup_text(tried).c_str());
     fflush(stdout);
-    return o.failed;
+    return same;
 }
 
-static void keep_if(Setup &best, const Setup &tried, const char *what)
+static void keep_if(Best &best, const Setup &tried, const char *what)
 {
-    if (fails(tried, what))
-        best = tried;
+    if (fails(best, tried, what))
+        best.setup = tried;
 }
 
-static void shrink_faults(Setup &best)
+static void shrink_faults(Best &best)
 {
     for (int i = 0; i < FAULTS; i++) {
-        Setup tried = best;
+        Setup tried = best.setup;
         tried.without |= UINT32_C(1) << i;
-        bool there = i < FAULT_TIMED_FIRST || best.profile->every_us[i - FAULT_TIMED_FIRST] != 0;
-        if (tried.without != best.without && there)
+        bool there = i < FAULT_TIMED_FIRST || tried.profile->every_us[i - FAULT_TIMED_FIRST] != 0;
+        if (tried.without != best.setup.without && there)
             keep_if(best, tried, fault_name(i));
     }
 }
 
-static void shrink_time(Setup &best)
+static void shrink_time(Best &best)
 {
-    uint64_t low = 0, high = best.faults_us;
+    uint64_t low = 0, high = best.setup.faults_us;
     while (high - low > 50 && high - low > high / 64) {
-        Setup tried = best;
+        Setup tried = best.setup;
         tried.faults_us = low + (high - low) / 2;
-        if (fails(tried, "time")) {
-            best = tried;
+        if (fails(best, tried, "time")) {
+            best.setup = tried;
             high = tried.faults_us;
         } else {
             low = tried.faults_us;
@@ -48,25 +55,28 @@ static void shrink_time(Setup &best)
 
 Setup shrink(const Setup &setup)
 {
-    Setup best = setup;
+    Outcome first = run_apart(setup, Print::None);
+    Best best = {setup, first.checker};
     printf("shrinking %s\n", setup_text(setup).c_str());
-    if (best.faults_us == 0)
-        best.faults_us = static_cast<uint64_t>(best.profile->faults_ms) * 1000;
+    Setup timed = setup;
+    /* As long as it went on: the profile's span, or what it took to have enough. */
+    timed.faults_us = setup.faults_us != 0 ? setup.faults_us : first.now_ns / 1000;
+    keep_if(best, timed, "time");
     for (uint32_t nodes = 3; nodes <= 5; nodes += 2) {
-        Setup tried = best;
+        Setup tried = best.setup;
         tried.nodes = nodes;
         keep_if(best, tried, "nodes");
-        if (best.nodes == nodes)
+        if (best.setup.nodes == nodes)
             break;
     }
-    Setup one = best;
+    Setup one = best.setup;
     one.groups = 1;
     keep_if(best, one, "groups");
     shrink_time(best);
     shrink_faults(best);
     shrink_time(best);
-    printf("shortest: trireme-sim %s\n", setup_text(best).c_str());
-    return best;
+    printf("shortest: trireme-sim %s\n", setup_text(best.setup).c_str());
+    return best.setup;
 }
 
 /* ---- canaries */
