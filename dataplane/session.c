@@ -136,6 +136,10 @@ static uint32_t find_room(const struct tr_lane *lane, uint32_t bytes)
     uint32_t head = tr_lane_item(lane, lane->released_seen + 1)->offset;
     if (lane->tail <= head)
         return head - lane->tail > bytes ? lane->tail : UINT32_MAX;
+    /* To the front as soon as that has room for as much as is in flight: a lane uses, and keeps in
+     * the cache, no more than it must. */
+    if (head > lane->tail - head + bytes)
+        return 0;
     if (size - lane->tail >= bytes)
         return lane->tail;
     return head > bytes ? 0 : UINT32_MAX;
