@@ -6,7 +6,7 @@
 #include "dataplane/door.h"
 #include "dataplane/membarrier.h"
 #include "drivers/loop/loop.h"
-#include "drivers/registry.h"
+#include "drivers/module.h"
 #include "trireme/error.h"
 
 #include <errno.h>
@@ -138,7 +138,7 @@ static int copy_options(struct opening *o)
 {
     const struct tr_node_options *from = &o->options;
     struct tr_node *node = o->node;
-    char why[160] = "";
+    char why[512] = "";
     if (from->cluster == NULL || from->cluster[0] == '\0' ||
         strlen(from->cluster) >= sizeof(node->cluster) - 8)
         return tr_fail(TR_EINVAL, o->error, o->error_bytes,
@@ -151,11 +151,8 @@ static int copy_options(struct opening *o)
     node->logger = (struct tr_logger){
         .write = from->log, .context = from->log_context, .level = from->log_level};
     snprintf(node->logger.name, sizeof(node->logger.name), "%s.%u", from->cluster, from->node);
-    node->driver = tr_driver_find(from->driver != NULL ? from->driver : "udp");
-    if (node->driver == NULL)
-        return tr_fail(TR_ENOTSUP, o->error, o->error_bytes, "no driver \"%s\" in this build",
-                       from->driver);
-    if (tr_driver_check(node->driver, why, sizeof(why)) != TR_OK)
+    if (tr_driver_load(from->driver != NULL ? from->driver : "udp", &node->driver, why,
+                       sizeof(why)) != TR_OK)
         return tr_fail(TR_ENOTSUP, o->error, o->error_bytes, "%s", why);
     if ((node->driver->capabilities & TR_DRIVER_MESSAGES) == 0 ||
         (node->driver->capabilities & TR_DRIVER_ZERO_COPY_TX) != 0)

@@ -1,7 +1,7 @@
 #include "perf/run.h"
 
 #include "base/bytes.h"
-#include "drivers/registry.h"
+#include "drivers/module.h"
 #include "perf/progress.h"
 
 #include <signal.h>
@@ -88,12 +88,10 @@ static bool floor_kind_of(const char *driver, bool is_one_sided, enum tr_perf_fl
 static int resolve_one_sided(struct tr_perf_run *run, char *error, size_t error_bytes)
 {
     const struct tr_perf_options *o = run->options;
-    const struct tr_driver *driver = tr_driver_find(o->driver);
-    if (driver == NULL) {
-        snprintf(error, error_bytes, "--driver %s: there is no such driver in this build",
-                 o->driver);
-        return TR_EINVAL;
-    }
+    const struct tr_driver *driver;
+    int status = tr_driver_load(o->driver, &driver, error, error_bytes);
+    if (status != TR_OK)
+        return status;
     bool can = (driver->capabilities & TR_DRIVER_ONE_SIDED) != 0;
     if (o->one_sided == TR_PERF_ONE_SIDED_ON && !can) {
         snprintf(error, error_bytes, "--one-sided on: the driver %s cannot", o->driver);

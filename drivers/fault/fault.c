@@ -1,7 +1,7 @@
 /* The fault driver's table: opening it over another driver. */
 #include "drivers/fault/inner.h"
 
-#include "drivers/registry.h"
+#include "drivers/module.h"
 
 #include <inttypes.h>
 #include <time.h>
@@ -113,6 +113,7 @@ static int refuse(const struct tr_port_options *options, int error, const char *
 
 static int read_request(const struct tr_port_options *options, struct request *r)
 {
+    char why[512] = "";
     int result;
     *r = (struct request){.options.now_ns = monotonic_ns};
     if (options->struct_bytes != sizeof(*options))
@@ -129,13 +130,13 @@ static int read_request(const struct tr_port_options *options, struct request *r
     if (result != TR_OK)
         return result;
     r->below = r->options.below;
-    if (r->below == NULL && r->text.driver[0] != '\0')
-        r->below = tr_driver_find(r->text.driver);
-    if (r->below == NULL)
-        return refuse(options, r->text.driver[0] != '\0' ? TR_ENOTSUP : TR_EINVAL,
-                      r->text.driver[0] != '\0' ? "not a driver of this build: "
-                                                : "name the driver below: driver=NAME",
-                      r->text.driver);
+    if (r->below == NULL) {
+        if (r->text.driver[0] == '\0')
+            return refuse(options, TR_EINVAL, "name the driver below: driver=NAME", "");
+        result = tr_driver_load(r->text.driver, &r->below, why, sizeof(why));
+        if (result != TR_OK)
+            return refuse(options, result, "", why);
+    }
     if (r->below == &tr_driver_fault)
         return refuse(options, TR_EINVAL, "one layer of faults is enough", "");
     if ((r->below->capabilities & TR_DRIVER_ZERO_COPY_TX) != 0)

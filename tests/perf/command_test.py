@@ -58,7 +58,7 @@ def perf(*arguments):
 
 
 def is_built(driver):
-    return "no such driver" not in perf("floor", "--driver", driver, *BRIEF)[2]
+    return "no driver " not in perf("floor", "--driver", driver, *BRIEF)[2]
 
 
 BUILT = [driver for driver in DRIVERS if is_built(driver)]
@@ -187,7 +187,7 @@ class Commands(unittest.TestCase):
 
     def test_errors_are_said(self):
         for words, said in (
-            (["latency", "--driver", "pigeon"], "no such driver"),
+            (["latency", "--driver", "pigeon"], "no driver \"pigeon\""),
             (["latency", "--driver", BUILT[0], "--json", "/nowhere/out.json", *BRIEF], "/nowhere/out.json"),
             (["latency", "--driver", BUILT[0], "--cores", "1000", *BRIEF], "CPU 1000"),
         ):
