@@ -34,15 +34,15 @@ struct tr_driver_module {
 };
 
 /** Defines the one symbol of a module. */
-#define TR_DRIVER_MODULE(table)                            \
-    extern const struct tr_driver_module tr_driver_module; \
-    const struct tr_driver_module tr_driver_module = {     \
-        .mark = TR_DRIVER_MODULE_MARK,                     \
-        .version = TR_DRIVER_MODULE_VERSION,               \
-        .driver_bytes = sizeof(struct tr_driver),          \
-        .options_bytes = sizeof(struct tr_port_options),   \
-        .stats_bytes = sizeof(struct tr_port_stats),       \
-        .driver = &(table),                                \
+#define TR_DRIVER_MODULE(table)                                                               \
+    extern const struct tr_driver_module tr_driver_module;                                    \
+    __attribute__((visibility("default"))) const struct tr_driver_module tr_driver_module = { \
+        .mark = TR_DRIVER_MODULE_MARK,                                                        \
+        .version = TR_DRIVER_MODULE_VERSION,                                                  \
+        .driver_bytes = sizeof(struct tr_driver),                                             \
+        .options_bytes = sizeof(struct tr_port_options),                                      \
+        .stats_bytes = sizeof(struct tr_port_stats),                                          \
+        .driver = &(table),                                                                   \
     }
 
 /** Finds a driver by name, built in or as a module, and holds its table against its word.
