@@ -132,9 +132,9 @@ static bool read_flag(const char *text, size_t bytes, bool *out)
     return *out || (bytes == 3 && memcmp(text, "off", 3) == 0);
 }
 
-static bool read_word(const char *text, size_t bytes, char *out)
+static bool read_word(const char *text, size_t bytes, char *out, size_t room)
 {
-    if (bytes == 0 || bytes >= TR_EXTRA_WORD_BYTES)
+    if (bytes == 0 || bytes >= room)
         return false;
     memcpy(out, text, bytes);
     out[bytes] = '\0';
@@ -157,6 +157,8 @@ static const char *kind_example(enum tr_extra_kind kind)
         return "on or off";
     case TR_EXTRA_WORD:
         return "a word of 1 to 63 bytes";
+    case TR_EXTRA_TEXT:
+        return "a text of 1 to 255 bytes";
     case TR_EXTRA_NODES:
         return "up to 16 node numbers, like 2+3";
     }
@@ -191,7 +193,9 @@ static bool read_value(const struct tr_extra_key *key, const struct pair *p, voi
     case TR_EXTRA_FLAG:
         return read_flag(p->value, p->value_bytes, field);
     case TR_EXTRA_WORD:
-        return read_word(p->value, p->value_bytes, field);
+        return read_word(p->value, p->value_bytes, field, TR_EXTRA_WORD_BYTES);
+    case TR_EXTRA_TEXT:
+        return read_word(p->value, p->value_bytes, field, TR_EXTRA_BELOW_BYTES);
     case TR_EXTRA_NODES:
         return read_nodes(p->value, p->value_bytes, field);
     }

@@ -16,6 +16,7 @@ enum tr_extra_kind {
     TR_EXTRA_PPM,   /* 1000ppm, 0.1%, 0; uint32_t, parts in a million */
     TR_EXTRA_FLAG,  /* on, off; bool */
     TR_EXTRA_WORD,  /* text without commas; char[TR_EXTRA_WORD_BYTES] */
+    TR_EXTRA_TEXT,  /* a longer one; char[TR_EXTRA_BELOW_BYTES] */
     TR_EXTRA_NODES, /* 2+3+7; struct tr_extra_nodes */
 };
 
