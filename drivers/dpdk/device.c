@@ -1,0 +1,382 @@
+/* Devices of this process. */
+#include "drivers/dpdk/device.h"
+
+#include "base/atomic.h"
+#include "base/bytes.h"
+#include "trireme/error.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <rte_dev.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_malloc.h>
+#include <rte_memzone.h>
+#include <stdio.h>
+#include <string.h>
+
+/* The list of devices hangs in EAL's memory under this name: they are the process's, as EAL is. */
+#define LIST_NAME "trireme_devices"
+
+/* Ethernet's header, a VLAN tag and the checksum, around what the MTU counts. */
+#define FRAME_OVERHEAD 22
+
+/* What buffers hold at least: some devices cannot do with less. */
+#define BUFFER_BYTES_MIN 2048
+
+struct device_list {
+    struct dpdk_device *first;
+};
+
+static struct device_list *list_of_process(void)
+{
+    const struct rte_memzone *zone = rte_memzone_lookup(LIST_NAME);
+    if (zone == NULL) {
+        zone = rte_memzone_reserve(LIST_NAME, sizeof(struct device_list), SOCKET_ID_ANY, 0);
+        if (zone == NULL)
+            return NULL;
+        memset(zone->addr, 0, sizeof(struct device_list));
+    }
+    return zone->addr;
+}
+
+static struct dpdk_device *find(const struct device_list *list, const char *name)
+{
+    struct dpdk_device *device = list->first;
+    while (device != NULL && strcmp(device->name, name) != 0)
+        device = device->next;
+    return device;
+}
+
+static void forget(struct device_list *list, const struct dpdk_device *device)
+{
+    struct dpdk_device **at = &list->first;
+    while (*at != NULL && *at != device)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = device->next;
+}
+
+/* EAL's thread: a link went up or down. Meets the acquire of look_at_link in resolve.c. */
+static int link_changed(uint16_t id, enum rte_eth_event_type type, void *argument, void *unused)
+{
+    struct dpdk_device *device = argument;
+    (void)id;
+    (void)type;
+    (void)unused;
+    tr_store_release(&device->link_count, tr_load_relaxed(&device->link_count) + 1);
+    return 0;
+}
+
+/* ---- finding and configuring */
+
+static int probe(struct dpdk_device *device, const struct dpdk_device_setup *setup, char *error,
+                 size_t error_bytes)
+{
+    int result;
+    if (rte_eth_dev_get_port_by_name(setup->name, &device->id) == 0)
+        return TR_OK; /* the application's */
+    result = rte_dev_probe(setup->probe);
+    if (result != 0) {
+        tr_explain(error, error_bytes, "dpdk: there is no device \"%s\" that DPDK can drive: %s%s",
+                   setup->probe, strerror(-result),
+                   result == -EPERM || result == -EACCES ? " (it needs the rights of root)" : "");
+        return result == -EPERM || result == -EACCES ? TR_EPERM : TR_EADDR;
+    }
+    device->is_made = true;
+    if (rte_eth_dev_get_port_by_name(setup->name, &device->id) != 0) {
+        tr_explain(error, error_bytes,
+                   "dpdk: the device \"%s\" has no DPDK driver: bind it to vfio-pci "
+                   "(dpdk-devbind.py --bind=vfio-pci %s)",
+                   setup->name, setup->name);
+        return TR_EADDR;
+    }
+    return TR_OK;
+}
+
+/* What of the wishes the device can do. */
+static void choose_offloads(struct dpdk_device *device, const struct dpdk_options *options,
+                            const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
+{
+    const uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
+    const uint64_t tx = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
+    device->has_checksum_rx = (info->rx_offload_capa & rx) == rx;
+    device->has_checksum_tx = options->checksum && (info->tx_offload_capa & tx) == tx;
+    if (device->has_checksum_rx)
+        conf->rxmode.offloads |= rx;
+    if (device->has_checksum_tx)
+        conf->txmode.offloads |= tx;
+    conf->txmode.offloads |= info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+    device->tells_links = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
+    conf->intr_conf.lsc = device->tells_links ? 1 : 0;
+}
+
+/* Whether the device spreads flows by a hash whose key and table can be set. */
+static bool can_hash(const struct rte_eth_dev_info *info)
+{
+    const uint64_t udp = RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP;
+    return (info->flow_type_rss_offloads & udp) != 0 && info->reta_size > 0 &&
+           info->hash_key_size > 0 && info->hash_key_size <= TR_STEERING_KEY_BYTES;
+}
+
+static void ask_for_hash(const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
+{
+    conf->rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+    conf->rx_adv_conf.rss_conf.rss_key = (uint8_t *)(uintptr_t)tr_steering_key();
+    conf->rx_adv_conf.rss_conf.rss_key_len = info->hash_key_size;
+    conf->rx_adv_conf.rss_conf.rss_hf =
+        info->flow_type_rss_offloads &
+        (RTE_ETH_RSS_NONFRAG_IPV4_UDP | RTE_ETH_RSS_NONFRAG_IPV6_UDP);
+}
+
+static int refuse(const struct dpdk_device *device, const char *what, int result, char *error,
+                  size_t error_bytes)
+{
+    tr_explain(error, error_bytes, "dpdk: device %s: %s: %s", device->name, what,
+               strerror(result < 0 ? -result : result));
+    return result == -ENOMEM ? TR_ENOMEM : TR_ENOTSUP;
+}
+
+static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count, char *error,
+                     size_t error_bytes)
+{
+    char name[RTE_MEMPOOL_NAMESIZE];
+    uint32_t room = tr_align_up_u32(device->mtu + FRAME_OVERHEAD, TR_CACHE_LINE);
+    int socket = rte_eth_dev_socket_id(device->id);
+    /* One thread takes and gives, unless frames are handed over: then their queues' threads do. */
+    bool is_shared = device->steering != TR_STEERING_NONE;
+    snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
+    room = tr_max_u32(room, BUFFER_BYTES_MIN) + RTE_PKTMBUF_HEADROOM;
+    device->pool[queue] = rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, (uint16_t)room, socket,
+                                                         is_shared ? "ring_mp_mc" : "ring_sp_sc");
+    if (device->pool[queue] != NULL)
+        return TR_OK;
+    tr_explain(error, error_bytes,
+               "dpdk: device %s: no memory for %u buffers of %u bytes (%s): more memory=, huge "
+               "pages, or fewer descriptors=",
+               device->name, count, room, rte_strerror(rte_errno));
+    return TR_ENOMEM;
+}
+
+static int make_handover(struct dpdk_device *device, uint16_t queue)
+{
+    char name[RTE_RING_NAMESIZE];
+    snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
+    device->handover[queue] =
+        rte_ring_create(name, DPDK_HANDOVER, rte_eth_dev_socket_id(device->id), RING_F_SC_DEQ);
+    return device->handover[queue] != NULL ? TR_OK : TR_ENOMEM;
+}
+
+static int setup_queues(struct dpdk_device *device, const struct dpdk_device_setup *setup,
+                        const struct rte_eth_dev_info *info, uint64_t rx_offloads,
+                        uint64_t tx_offloads, char *error, size_t error_bytes)
+{
+    uint16_t rx = (uint16_t)setup->options->descriptors, tx = rx;
+    int socket = rte_eth_dev_socket_id(device->id);
+    struct rte_eth_rxconf rx_conf = info->default_rxconf;
+    struct rte_eth_txconf tx_conf = info->default_txconf;
+    int result = rte_eth_dev_adjust_nb_rx_tx_desc(device->id, &rx, &tx);
+    rx_conf.offloads = rx_offloads;
+    tx_conf.offloads = tx_offloads;
+    for (uint16_t q = 0; q < device->queue_count && result == 0; q++) {
+        /* Memif copies: its rings hold no buffers of ours. */
+        uint32_t count = setup->frames + (setup->is_memif ? 0 : 2u * rx + tx) +
+                         (device->steering != TR_STEERING_NONE ? DPDK_HANDOVER : 0);
+        int made = make_pool(device, q, count, error, error_bytes);
+        if (made == TR_OK && device->steering != TR_STEERING_NONE)
+            made = make_handover(device, q);
+        if (made != TR_OK)
+            return made;
+        result =
+            rte_eth_rx_queue_setup(device->id, q, rx, (unsigned)socket, &rx_conf, device->pool[q]);
+        if (result == 0)
+            result = rte_eth_tx_queue_setup(device->id, q, tx, (unsigned)socket, &tx_conf);
+    }
+    return result == 0 ? TR_OK
+                       : refuse(device, "a queue cannot be set up", result, error, error_bytes);
+}
+
+/* Puts the queues into the hash's table, in turns. */
+static bool set_hash_table(const struct dpdk_device *device, const struct rte_eth_dev_info *info)
+{
+    struct rte_eth_rss_reta_entry64 table[RTE_ETH_RSS_RETA_SIZE_512 / RTE_ETH_RETA_GROUP_SIZE];
+    memset(table, 0, sizeof(table));
+    if (info->reta_size > RTE_ETH_RSS_RETA_SIZE_512)
+        return false;
+    for (uint16_t i = 0; i < info->reta_size; i++) {
+        struct rte_eth_rss_reta_entry64 *group = &table[i / RTE_ETH_RETA_GROUP_SIZE];
+        group->mask |= UINT64_C(1) << i % RTE_ETH_RETA_GROUP_SIZE;
+        group->reta[i % RTE_ETH_RETA_GROUP_SIZE] = i % device->queue_count;
+    }
+    return rte_eth_dev_rss_reta_update(device->id, table, info->reta_size) == 0;
+}
+
+/* Chooses how datagrams come to their queues, once the device runs. */
+static void steer(struct dpdk_device *device, const struct dpdk_device_setup *setup,
+                  const struct rte_eth_dev_info *info, char *error, size_t error_bytes)
+{
+    const char *wish = setup->options->steering;
+    char why[64] = "not asked for";
+    if (device->queue_count == 1)
+        return;
+    device->steering = TR_STEERING_SOFTWARE;
+    if ((wish[0] == '\0' || strcmp(wish, "rules") == 0) &&
+        tr_steering_install(&device->rules, &tr_steering_rte_flow, device->id, setup->own,
+                            device->queue_count, why, sizeof(why)))
+        device->steering = TR_STEERING_RULES;
+    else if ((wish[0] == '\0' || strcmp(wish, "hash") == 0) && can_hash(info) &&
+             set_hash_table(device, info))
+        device->steering = TR_STEERING_HASH;
+    tr_explain(error, error_bytes, "dpdk: %s: %u queues, steered %s%s%s", device->name,
+               device->queue_count, tr_steering_name(device->steering),
+               device->steering == TR_STEERING_RULES ? "" : "; rules: ",
+               device->steering == TR_STEERING_RULES ? "" : why);
+}
+
+static int configure(struct dpdk_device *device, const struct dpdk_device_setup *setup,
+                     struct rte_eth_dev_info *info, char *error, size_t error_bytes)
+{
+    struct rte_eth_conf conf = {.rxmode = {.mq_mode = RTE_ETH_MQ_RX_NONE}};
+    uint16_t mtu = 0;
+    int result = rte_eth_dev_info_get(device->id, info);
+    if (result != 0)
+        return refuse(device, "tells nothing of itself", result, error, error_bytes);
+    if (setup->queue_count > info->max_rx_queues || setup->queue_count > info->max_tx_queues) {
+        tr_explain(error, error_bytes,
+                   "dpdk: device %s has %u queues, and %u polling cores need one each%s",
+                   device->name, tr_min_u32(info->max_rx_queues, info->max_tx_queues),
+                   setup->queue_count,
+                   strncmp(device->name, "net_", 4) == 0 ? ": ask for more in device=" : "");
+        return TR_ENOTSUP;
+    }
+    rte_eth_dev_get_mtu(device->id, &mtu);
+    device->mtu = setup->options->mtu != 0 ? (uint32_t)setup->options->mtu
+                  : mtu >= 1280            ? tr_min_u32(mtu, 9000)
+                                           : 1500;
+    choose_offloads(device, setup->options, info, &conf);
+    /* Memif knows no MTU: it moves what its buffers hold, and names Ethernet's least. */
+    conf.rxmode.mtu = setup->is_memif ? RTE_ETHER_MTU : device->mtu;
+    /* Pools and rings are shared among queues as soon as there are several. */
+    device->steering = setup->queue_count > 1 ? TR_STEERING_SOFTWARE : TR_STEERING_NONE;
+    if (setup->queue_count > 1 && can_hash(info))
+        ask_for_hash(info, &conf);
+    result = rte_eth_dev_configure(device->id, setup->queue_count, setup->queue_count, &conf);
+    if (result != 0)
+        return refuse(device, "cannot be configured", result, error, error_bytes);
+    if (mtu != device->mtu && !setup->is_memif) {
+        result = rte_eth_dev_set_mtu(device->id, (uint16_t)device->mtu);
+        if (result != 0 && device->mtu > mtu)
+            return refuse(device, "refuses the MTU asked for", result, error, error_bytes);
+    }
+    return setup_queues(device, setup, info, conf.rxmode.offloads, conf.txmode.offloads, error,
+                        error_bytes);
+}
+
+/* Everything from the name to a device that runs. */
+static int start(struct dpdk_device *device, const struct dpdk_device_setup *setup, char *error,
+                 size_t error_bytes)
+{
+    struct rte_eth_dev_info info;
+    struct rte_ether_addr mac;
+    int result = probe(device, setup, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    result = configure(device, setup, &info, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    if (device->tells_links)
+        rte_eth_dev_callback_register(device->id, RTE_ETH_EVENT_INTR_LSC, link_changed, device);
+    result = rte_eth_dev_start(device->id);
+    if (result != 0 && !device->is_client)
+        return refuse(device, "does not start", result, error, error_bytes);
+    device->is_started = result == 0;
+    if (rte_eth_macaddr_get(device->id, &mac) == 0)
+        memcpy(device->own.mac.byte, mac.addr_bytes, sizeof(device->own.mac.byte));
+    /* Neighbour discovery asks groups. */
+    if (!tr_ip_is_v4(&device->own.ip))
+        rte_eth_allmulticast_enable(device->id);
+    steer(device, setup, &info, error, error_bytes);
+    return TR_OK;
+}
+
+static void stop(struct dpdk_device *device)
+{
+    struct rte_eth_dev_info info;
+    tr_steering_remove(&device->rules);
+    if (device->tells_links)
+        rte_eth_dev_callback_unregister(device->id, RTE_ETH_EVENT_INTR_LSC, link_changed, device);
+    if (device->is_started)
+        rte_eth_dev_stop(device->id);
+    if (device->is_made && rte_eth_dev_info_get(device->id, &info) == 0) {
+        rte_eth_dev_close(device->id);
+        rte_dev_remove(info.device);
+    }
+    for (uint16_t q = 0; q < device->queue_count; q++) {
+        struct rte_mbuf *left;
+        while (device->handover[q] != NULL &&
+               rte_ring_dequeue(device->handover[q], (void **)&left) == 0)
+            rte_pktmbuf_free(left);
+        rte_ring_free(device->handover[q]);
+        rte_mempool_free(device->pool[q]);
+    }
+}
+
+/* Makes a device that no port of the process has. */
+static int open_new(struct device_list *list, const struct dpdk_device_setup *setup,
+                    struct dpdk_device **out, char *error, size_t error_bytes)
+{
+    int result;
+    struct dpdk_device *device = rte_zmalloc("trireme", sizeof(*device), TR_CACHE_LINE);
+    if (device == NULL)
+        return TR_ENOMEM;
+    snprintf(device->name, sizeof(device->name), "%s", setup->name);
+    device->queue_count = setup->queue_count;
+    device->is_memif = setup->is_memif;
+    device->is_client = setup->is_client;
+    device->own = *setup->own;
+    result = start(device, setup, error, error_bytes);
+    if (result != TR_OK) {
+        stop(device);
+        rte_free(device);
+        return result;
+    }
+    device->next = list->first;
+    list->first = device;
+    *out = device;
+    return TR_OK;
+}
+
+int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
+                        struct dpdk_device **out, char *error, size_t error_bytes)
+{
+    struct device_list *list = list_of_process();
+    struct dpdk_device *device;
+    int result = TR_OK;
+    if (list == NULL)
+        return TR_ENOMEM;
+    device = find(list, setup->name);
+    if (device == NULL)
+        result = open_new(list, setup, &device, error, error_bytes);
+    if (result != TR_OK)
+        return result;
+    if ((device->open_queues >> queue & 1) != 0 || device->queue_count != setup->queue_count ||
+        !tr_ip_equal(&device->own.ip, &setup->own->ip) || device->own.port != setup->own->port) {
+        tr_explain(error, error_bytes,
+                   "dpdk: device %s is used by another node of this process: each needs its own",
+                   device->name);
+        return TR_EBUSY;
+    }
+    device->open_queues |= UINT64_C(1) << queue;
+    *out = device;
+    return TR_OK;
+}
+
+void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue)
+{
+    device->open_queues &= ~(UINT64_C(1) << queue);
+    if (device->open_queues != 0)
+        return;
+    forget(list_of_process(), device);
+    stop(device);
+    rte_free(device);
+}

@@ -1,0 +1,99 @@
+/* Devices: found or made by name, configured for all queues of a node and started once, shared by
+ * the node's ports. All functions are called under EAL's lock (eal.h), but for those that say so.
+ */
+#ifndef TR_DRIVERS_DPDK_DEVICE_H
+#define TR_DRIVERS_DPDK_DEVICE_H
+
+#include "drivers/dpdk/eal.h"
+#include "drivers/dpdk/gate.h"
+#include "drivers/dpdk/steering.h"
+#include "drivers/extra.h"
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+TR_BEGIN_C
+
+/* Bytes of a path of memif's directory, and of a socket in it: what sockaddr_un takes. */
+#define DPDK_PATH_BYTES 100
+
+/* Frames that software may hand over to a queue and that it has not taken yet. */
+#define DPDK_HANDOVER 1024
+
+/* The driver's own options (see dpdk_options.c for the keys). */
+struct dpdk_options {
+    char device[TR_EXTRA_BELOW_BYTES];
+    char memif[TR_EXTRA_WORD_BYTES];
+    char pages[TR_EXTRA_WORD_BYTES];
+    char gateway[TR_EXTRA_WORD_BYTES];
+    char steering[TR_EXTRA_WORD_BYTES];
+    uint64_t memory_bytes;
+    uint64_t prefix_bits; /* 0: the family's default */
+    uint64_t mtu;         /* of IP; 0: the device's */
+    uint64_t descriptors;
+    uint64_t reassembly, strangers;
+    bool checksum, pad, iova_pa;
+    struct tr_ip gateway_ip; /* of gateway; zero: none */
+};
+
+/* How a device is to be configured. */
+struct dpdk_device_setup {
+    const char *name;  /* as EAL knows it: the first part of the devargs */
+    const char *probe; /* whole devargs */
+    uint16_t queue_count;
+    uint32_t frames; /* buffers a queue, besides those in the device's rings */
+    const struct dpdk_options *options;
+    const struct tr_endpoint *own; /* of the node: the address, and queue 0's UDP port */
+    bool is_memif;
+    bool is_client; /* memif: connects, and need not find its peer */
+};
+
+/* A device of this process. */
+struct dpdk_device {
+    struct dpdk_device *next;
+    char name[64];
+    uint16_t id;
+    uint16_t queue_count;
+    bool is_made;    /* by us: removed at the end */
+    bool is_started; /* memif: written by EAL's thread, the gate being shut */
+    bool is_memif, is_client;
+    struct tr_gate_chore chore; /* memif's client: to connect again, */
+    char path[DPDK_PATH_BYTES]; /* to this socket */
+    bool tells_links;           /* its link's changes come as interrupts */
+    bool has_checksum_rx, has_checksum_tx;
+    uint32_t mtu;
+    uint64_t open_queues; /* bits of those that ports have */
+    struct tr_endpoint own;
+    enum tr_steering_kind steering;
+    struct tr_steering_rules rules;
+    uint32_t link_count; /* changes of the link; written by EAL's thread */
+    struct rte_mempool *pool[TR_STEERING_QUEUES_MAX];
+    struct rte_ring *handover[TR_STEERING_QUEUES_MAX]; /* NULL without software steering */
+};
+
+/* Opens a queue of a device, which is made, configured and started if it is not. What the caller
+ * should know is put into `error` even on success. Returns: TR_OK, TR_EBUSY (the queue is taken, or
+ * the device another node's), TR_EADDR (there is no such device), TR_ENOMEM, TR_ENOTSUP. */
+int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
+                        struct dpdk_device **out, char *error, size_t error_bytes);
+
+/* Gives a queue back. The last one stops and closes the device. */
+void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue);
+
+/* Memif (memif.c): the interface of one peer and queue, in a directory; the node with the smaller
+ * number listens. Connections are made and broken by EAL's thread, which therefore opens and closes
+ * these devices, too. Returns: as tr_dpdk_device_open. */
+int tr_dpdk_memif_open(const struct dpdk_device_setup *setup, uint16_t self, uint16_t peer,
+                       uint16_t queue, struct dpdk_device **out, char *error, size_t error_bytes);
+
+/* Closes it again. */
+void tr_dpdk_memif_close(struct dpdk_device *device);
+
+/* Takes the lock of a node's queue in memif's directory. Returns: TR_OK with a descriptor,
+ * TR_EBUSY, TR_EADDR (no such directory), TR_EPERM. */
+int tr_dpdk_memif_lock(const char *directory, uint16_t self, uint16_t queue, int *fd, char *error,
+                       size_t error_bytes);
+
+TR_END_C
+
+#endif
