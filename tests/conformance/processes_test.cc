@@ -105,6 +105,8 @@ class Processes : public Conformance
     {
         Conformance::SetUp();
         CONFORMANCE_REQUIRE(TR_DRIVER_INTER_PROCESS);
+        if (!subject().forks)
+            GTEST_SKIP() << "not applicable: its processes do not fork";
     }
 
     // Opens a node in a child, with the others as peers.

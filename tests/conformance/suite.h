@@ -49,6 +49,7 @@ struct Subject {
     bool tells_open = true;  // a peer's opening is seen as TR_PORT_PEER_UP before it sends anything
     bool tells_close = true; // a peer's end is seen as TR_PORT_PEER_DOWN, its successor as NEW
     bool local_limit = true; // opening an address that is in use gives TR_EBUSY
+    bool forks = true;       // a process that has a port open may fork one that opens another
 
     bool has(uint32_t capabilities) const
     {
