@@ -163,6 +163,7 @@ static inline bool tr_dpdk_enter(struct tr_port *port)
     return port->gate == NULL || tr_gate_enter(port->gate);
 }
 
+/* Ends them. */
 static inline void tr_dpdk_leave(struct tr_port *port)
 {
     if (port->gate != NULL)

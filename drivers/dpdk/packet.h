@@ -96,12 +96,14 @@ enum tr_packet_checksum {
     TR_PACKET_CHECKSUM_DEVICE, /* the device does, IPv4's too */
 };
 
+/* A number of two bytes in wire order. */
 static inline uint16_t tr_load_be16(const void *src)
 {
     const uint8_t *at = (const uint8_t *)src;
     return (uint16_t)(at[0] << 8 | at[1]);
 }
 
+/* Writes one. */
 static inline void tr_store_be16(void *dst, uint32_t value)
 {
     uint8_t *at = (uint8_t *)dst;
@@ -109,11 +111,13 @@ static inline void tr_store_be16(void *dst, uint32_t value)
     at[1] = (uint8_t)value;
 }
 
+/* True if both are one. */
 static inline bool tr_mac_equal(const struct tr_mac *a, const struct tr_mac *b)
 {
     return memcmp(a->byte, b->byte, sizeof(a->byte)) == 0;
 }
 
+/* True if both are one. */
 static inline bool tr_ip_equal(const struct tr_ip *a, const struct tr_ip *b)
 {
     return ((a->word[0] ^ b->word[0]) | (a->word[1] ^ b->word[1])) == 0;
@@ -144,6 +148,7 @@ static inline const uint8_t *tr_ip_bytes(const struct tr_ip *ip)
     return (const uint8_t *)ip->word;
 }
 
+/* True if the address is IPv4's. */
 static inline bool tr_ip_is_v4(const struct tr_ip *ip)
 {
     const uint8_t *bytes = tr_ip_bytes(ip);
