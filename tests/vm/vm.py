@@ -21,6 +21,7 @@ import stat
 import struct
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 
@@ -206,8 +207,8 @@ class Tree:
         """Where a path of the host is here: /bin, /lib, /lib64 and /sbin are links into /usr."""
         return re.sub(r"^/(bin|sbin|lib|lib64)/", r"/usr/\1/", path)
 
-    def copy(self, source, dest=None):
-        """A file with its shared libraries. Links stay links: a library that two names load must be one."""
+    def copy(self, source, dest=None, alone=False):
+        """A file with its shared libraries, unless alone. Links stay links: a library that two names load must be one."""
         source = os.path.abspath(source)
         dest = self.host_path(os.path.abspath(dest or source))
         if dest.strip("/") in self.names:
@@ -216,22 +217,22 @@ class Tree:
             real = os.path.realpath(source)
             if self.host_path(real) != dest:
                 self.link(dest, self.host_path(real))
-            self.copy(real)
+            self.copy(real, alone=alone)
             return
         with open(source, "rb") as file:
             data = file.read()
-        self.file(dest, data, 0o755 if os.access(source, os.X_OK) else 0o644)
-        if data[:4] == b"\x7fELF":
-            self.copy_libraries(source)
+        self.file(dest, data, os.stat(source).st_mode & 0o777)
+        if data[:4] == b"\x7fELF" and not alone:
+            self.copy_libraries([source])
 
-    def copy_libraries(self, source):
-        run = subprocess.run(["ldd", source], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    def copy_libraries(self, sources):
+        run = subprocess.run(["ldd", *sources], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
         for line in run.stdout.splitlines():
             if "not found" in line:
-                raise Impossible(f"{source} needs a library that is not here: {line.strip()}")
+                raise Impossible(f"{sources[0]} needs a library that is not here: {line.strip()}")
             match = re.search(r"(?:=> )?(/\S+) \(0x", line)
             if match:
-                self.copy(match[1])
+                self.copy(match[1], alone=True)  # what it needs itself is listed too
 
     def copy_all(self, source, dest):
         """A file, or a folder with all that is in it."""
@@ -242,6 +243,20 @@ class Tree:
             for name in names:
                 path = os.path.join(folder, name)
                 self.copy(path, os.path.join(dest, os.path.relpath(path, source)))
+
+
+def put_python(tree):
+    """The interpreter of this script, with the part of its library that a test may need."""
+    library = sysconfig.get_path("stdlib")
+    skipped = {"test", "idlelib", "lib2to3", "tkinter", "ensurepip", "distutils", "pydoc_data", "dist-packages", "site-packages"}
+    tree.copy(os.path.realpath(sys.executable))
+    tree.link("/usr/bin/python3", os.path.realpath(sys.executable))
+    for folder, folders, names in os.walk(library):
+        folders[:] = [name for name in folders if name not in skipped and not name.startswith("config-")]
+        for name in names:
+            if ".opt-" not in name:
+                tree.copy(os.path.join(folder, name), alone=True)
+    tree.copy_libraries(glob.glob(library + "/lib-dynload/*.so"))
 
 
 def system_files(tree, devices):
@@ -282,6 +297,8 @@ def initramfs(options, kernel):
     if command is None:
         raise SystemExit(f"vm: no such command: {options.command[0]}")
     tree.copy(command)
+    if options.python:
+        put_python(tree)
     for spec in options.file:
         source, _, dest = spec.partition(":")
         tree.copy_all(source, os.path.abspath(dest or source))
@@ -383,6 +400,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", default="build/vm", help="folder for the kernel (build/vm)")
     parser.add_argument("--file", action="append", default=[], metavar="SRC[:DEST]", help="a file with its libraries, or a folder")
+    parser.add_argument("--python", action="store_true", help="Python, too")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set for the command")
     parser.add_argument("--module", action="append", default=[], help="load this kernel module too")
     parser.add_argument("--devices", type=int, default=3, help="Soft-RoCE devices (3; at most 9)")
