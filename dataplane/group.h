@@ -142,7 +142,8 @@ struct tr_group {
     uint32_t number;
     uint8_t member_count;
     uint8_t self;
-    bool one_sided; /* rings are granted and written */
+    bool one_sided;                      /* rings are granted and written */
+    uint64_t zeros[TR_RECORD_ALIGN / 8]; /* after the payload of a record that is written */
     uint32_t batch_commands_max;
     uint32_t entry_bytes_max;
     uint32_t message_bytes_max, reply_bytes_max; /* of commands, of replies */

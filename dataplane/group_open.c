@@ -220,6 +220,23 @@ static void init_fields(struct opening *o, struct tr_group *g)
             g->self = i;
 }
 
+/* Shows the driver where one-sided writes are gathered from: the log, headers, zeros. */
+static void show_sources(struct opening *o, struct tr_group *g, const void *replica)
+{
+    struct tr_lcore *l = o->lcore;
+    if (!o->one_sided || l->driver->memory_add == NULL)
+        return;
+    int status = l->driver->memory_add(l->port, g, o->layout.group);
+    if (status == TR_OK)
+        status = l->driver->memory_add(l->port, replica, o->layout.replica);
+    if (status == TR_OK)
+        status = l->driver->memory_add(l->port, g->outlet[0].flight, o->layout.flights);
+    if (status != TR_OK)
+        tr_log(g->logger, TR_LOG_WARN,
+               "group %u: its log cannot be shown to the device (%s): writes are copied", g->number,
+               tr_strerror(status));
+}
+
 /* Takes the memory of a group and puts it together. */
 static int build(struct opening *o, struct tr_group **out)
 {
@@ -241,6 +258,7 @@ static int build(struct opening *o, struct tr_group **out)
         status = init_wal(o, g);
     if (status != TR_OK)
         return status;
+    show_sources(o, g, replica);
     g->leases = o->config.lease_ns != 0;
     g->now_ns = tr_clock_now_ns(&o->lcore->clock);
     g->replica = tr_replica_init(replica, &o->config, g->now_ns);

@@ -233,6 +233,9 @@ static void add_lcore_counters(struct tr_node *node, struct tr_lcore *l)
         {"write_bytes", "their bytes"},
         {"writes_refused", "one-sided writes that a fence refused"},
         {"writes_broken", "one-sided writes of unknown outcome"},
+        {"write_requests", "requests to the device that they became"},
+        {"write_doorbells", "times that it was told of some"},
+        {"write_copied_bytes", "bytes that were copied for it"},
         {"syscalls", "system calls of the driver"},
     };
     tr_static_assert(TR_ARRAY_COUNT(port_rows) == sizeof(struct tr_port_stats) / 8, "all of them");

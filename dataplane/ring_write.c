@@ -8,8 +8,6 @@
 #include "consensus/ring.h"
 #include "trireme/error.h"
 
-static const uint64_t zeros[TR_RECORD_ALIGN / 8];
-
 /* The peer's ring is given up: the core learns it, and replicates by messages until another grant.
  */
 static void give_up(struct tr_group *g, struct tr_outlet *o, const struct tr_grant *grant)
@@ -91,7 +89,7 @@ static bool post(struct tr_group *g, struct tr_outlet *o, struct tr_flight *flig
         uint32_t whole = tr_record_bytes(payload->bytes) - (uint32_t)sizeof(flight->header);
         segment[count++] = (struct tr_segment){payload->data, payload->bytes};
         if (whole != payload->bytes)
-            segment[count++] = (struct tr_segment){zeros, whole - payload->bytes};
+            segment[count++] = (struct tr_segment){g->zeros, whole - payload->bytes};
     }
     uint32_t offset = (uint32_t)position & (o->ring_bytes - 1);
     if (l->driver->write_post(l->port, o->remote, offset, segment, count, o->index) != TR_OK)

@@ -113,6 +113,9 @@ struct tr_port_stats {
     uint64_t tx_errors; /* of tx_messages, those that were lost at once: the system refused them, or
                            the peer is down */
     uint64_t writes, write_bytes, writes_refused, writes_broken;
+    /* Of a driver that hands writes to a device: its work requests (a run of writes may be one),
+     * how often it was told, and bytes of sources that had to be copied for it. */
+    uint64_t write_requests, write_doorbells, write_copied_bytes;
     uint64_t syscalls;
 };
 
@@ -228,7 +231,7 @@ struct tr_driver {
     /** Makes a ring, closed (fenced) at first. Returns TR_OK, TR_ENOMEM, TR_EFULL, TR_EINVAL. */
     int (*ring_create)(struct tr_port *port, const struct tr_ring_options *options,
                        struct tr_ring_info *out);
-    /** Opens the ring to its writer under this generation (never used before, nonzero); the ring's
+    /** Opens the ring to its writer under this generation (above all before, nonzero); the ring's
      * bytes are zeroed and its consumed watermark starts at 0. Only a ring that is fenced. */
     int (*ring_grant)(struct tr_port *port, uint32_t ring, uint64_t generation,
                       struct tr_ring_token *out);
@@ -254,6 +257,10 @@ struct tr_driver {
     uint32_t (*write_poll)(struct tr_port *port, struct tr_write_completion *out, uint32_t max);
     /** How far the reader has consumed under the current generation, as far as known here. */
     uint64_t (*remote_consumed)(struct tr_port *port, uint32_t remote);
+    /** Tells that sources of writes will lie in this memory until the port closes, so that a device
+     * can be shown it once instead of each write being copied. May be NULL: nothing to be gained.
+     * Returns TR_OK, TR_ENOMEM (none that may be locked), TR_EFULL; then writes are copied. */
+    int (*memory_add)(struct tr_port *port, const void *base, size_t bytes);
 
     uint32_t (*events)(struct tr_port *port, struct tr_port_event *out, uint32_t max);
     void (*stats)(const struct tr_port *port, struct tr_port_stats *out);
