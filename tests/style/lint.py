@@ -32,7 +32,7 @@ VENDORS = (
     (re.compile(r"rte_.*"), ("drivers/dpdk/",)),
     (re.compile(r"(infiniband|rdma)/.*"), ("drivers/verbs/",)),
     (re.compile(r"liburing.*|linux/io_uring\.h"), ("drivers/storage/",)),
-    (re.compile(r"sodium.*"), ("controlplane/agent/", "apps/")),
+    (re.compile(r"sodium.*"), ("controlplane/agent/", "drivers/verbs/", "apps/")),
     (re.compile(r"microhttpd.*|openssl/.*"), ("controlplane/agent/", "apps/")),
 )
 
