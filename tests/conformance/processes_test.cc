@@ -405,10 +405,10 @@ TEST_P(Processes, KilledWriterLeavesAPrefixAndTheRingCanBeGrantedAgain)
             while (writer->driver->remote_open(writer->raw(), 1, &token, generation, &remote) !=
                    TR_OK)
                 writer->poll();
-            for (uint64_t i = 0;; i++) {
+            for (uint64_t i = 0;;) {
                 if (i < ring_bytes / 64)
-                    writer->write(remote, static_cast<uint32_t>(i * 64),
-                                  pattern(64, generation * 1000 + i), i);
+                    i += writer->write(remote, static_cast<uint32_t>(i * 64),
+                                       pattern(64, generation * 1000 + i), i) == TR_OK;
                 writer->completions();
                 writer->poll();
             }

@@ -376,6 +376,52 @@ TEST_P(Rings, WritesAllocateNothing)
     EXPECT_EQ(owner->arena_calls() + writer->arena_calls(), arena);
 }
 
+// A batch is a run of records, a header and a payload each, gathered from where they lie.
+TEST_P(Rings, RunOfWritesIsOneRequestAndCopiesNothing)
+{
+    if (writer == nullptr)
+        return;
+    if (writer->driver->memory_add == nullptr)
+        GTEST_SKIP() << "not applicable: no device to show memory to";
+    constexpr uint32_t records = 8, record_bytes = 512;
+    uint32_t remote = grant(7);
+    std::string source = pattern(records * record_bytes + 4096, 1);
+    ASSERT_EQ(writer->driver->memory_add(writer->raw(), source.data(), source.size()), TR_OK);
+    EXPECT_EQ(writer->driver->memory_add(writer->raw(), source.data() + 64, 64), TR_OK);
+    // The last record goes to the ring's start.
+    uint32_t start = ring_bytes - (records - 1) * record_bytes;
+    tr_port_stats before = writer->stats();
+    for (uint32_t i = 0; i < records; i++) {
+        const char *at = source.data() + i * record_bytes;
+        tr_segment segment[2] = {{at, 64}, {at + 64 + 8, record_bytes - 64}}; // not adjacent
+        ASSERT_EQ(writer->driver->write_post(writer->raw(), remote,
+                                             (start + i * record_bytes) % ring_bytes, segment, 2,
+                                             i),
+                  TR_OK);
+    }
+    writer->driver->tx_flush(writer->raw());
+    tr_port_stats after = writer->stats();
+    EXPECT_EQ(after.writes - before.writes, records);
+    EXPECT_EQ(after.write_requests - before.write_requests, 2u) << "one, and one after the wrap";
+    EXPECT_EQ(after.write_doorbells - before.write_doorbells, 1u);
+    EXPECT_EQ(after.write_copied_bytes, before.write_copied_bytes);
+    uint32_t done = 0;
+    ASSERT_TRUE(until({owner, writer}, [&] {
+        for (const tr_write_completion &completion : writer->completions())
+            done += completion.status == TR_WRITE_OK;
+        return done == records;
+    }));
+    for (uint32_t i = 0; i < records; i++) {
+        const char *at = source.data() + i * record_bytes;
+        std::string expected = std::string(at, 64) + std::string(at + 72, record_bytes - 64);
+        EXPECT_TRUE(appears((start + i * record_bytes) % ring_bytes, expected)) << i;
+    }
+    std::string elsewhere = pattern(64, 2);
+    EXPECT_EQ(write(*writer, *owner, remote, 1024, elsewhere), TR_WRITE_OK);
+    EXPECT_EQ(writer->stats().write_copied_bytes - before.write_copied_bytes, 64u)
+        << "what was not shown is copied, and that is counted";
+}
+
 CONFORMANCE_INSTANTIATE(Rings);
 
 } // namespace conformance

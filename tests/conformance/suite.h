@@ -50,6 +50,7 @@ struct Subject {
     bool tells_close = true; // a peer's end is seen as TR_PORT_PEER_DOWN, its successor as NEW
     bool local_limit = true; // opening an address that is in use gives TR_EBUSY
     bool forks = true;       // a process that has a port open may fork one that opens another
+    unsigned fences = 400;   // how often a race with a fence is run
 
     bool has(uint32_t capabilities) const
     {

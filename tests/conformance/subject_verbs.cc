@@ -1,0 +1,107 @@
+// The verbs driver, where the machine has the three RDMA devices of tests/vm: one a node, and once
+// more for each way to fence.
+#include "drivers/module.h"
+#include "suite.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace conformance
+{
+
+namespace
+{
+
+constexpr uint16_t tcp_port = 7440;
+
+class VerbsWorld : public World
+{
+  public:
+    explicit VerbsWorld(const std::string &options)
+        : key_("/tmp/verbs." + std::to_string(getpid()) + ".key")
+    {
+        int file = open(key_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        const std::string digits(64, '7');
+        if (write(file, digits.data(), digits.size()) != 64)
+            abort();
+        close(file);
+        extra_ = "key=" + key_ + options;
+        owner_ = getpid();
+    }
+
+    ~VerbsWorld() override
+    {
+        if (getpid() == owner_)
+            unlink(key_.c_str());
+    }
+
+    void fill(tr_port_options &options, unsigned) override
+    {
+        options.extra = extra_.c_str();
+    }
+
+    std::string address(unsigned node) override
+    {
+        return "10.77.0." + std::to_string(node) + ":" + std::to_string(tcp_port);
+    }
+
+    // The devices are software: it needs the CPUs that the ports poll on.
+    void step() override
+    {
+        sched_yield();
+    }
+
+    // What anybody could send to the exchange: noise, or the beginning of a hello.
+    bool inject(unsigned node, std::mt19937_64 &random) override
+    {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        sockaddr_in to{};
+        to.sin_family = AF_INET;
+        to.sin_port = htons(tcp_port);
+        inet_pton(AF_INET, ("10.77.0." + std::to_string(node)).c_str(), &to.sin_addr);
+        bool is_sent = connect(fd, reinterpret_cast<sockaddr *>(&to), sizeof(to)) == 0;
+        std::string bytes(1 + random() % 300, '\0');
+        for (char &byte : bytes)
+            byte = static_cast<char>(random());
+        if (random() % 2 == 0 && bytes.size() >= 64) {
+            bytes.replace(0, 24,
+                          std::string("Ttrgver\x31\x01\0\0\0\0\0\0\0\x01\0\x02\0\0\0\0\0", 24));
+        }
+        is_sent = is_sent && send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) >= 0;
+        close(fd);
+        return is_sent;
+    }
+
+  private:
+    std::string key_, extra_;
+    pid_t owner_;
+};
+
+bool register_verbs()
+{
+    const tr_driver *driver = nullptr;
+    char why[512];
+    if (access("/sys/class/infiniband/rxe2", F_OK) != 0)
+        return false;
+    if (tr_driver_load("verbs", &driver, why, sizeof(why)) != TR_OK) {
+        fprintf(stderr, "%s\n", why);
+        return false;
+    }
+    for (std::string fence : {"", "window", "access", "reset"}) {
+        std::string options = fence.empty() ? "" : ",fence=" + fence;
+        Subject subject = {"verbs" + fence, driver,
+                           [options] { return std::make_unique<VerbsWorld>(options); }};
+        subject.fences = 60; // each waits for the kernel, and is emulated
+        register_subject(subject);
+    }
+    return true;
+}
+
+const bool registered = register_verbs();
+
+} // namespace
+
+} // namespace conformance
