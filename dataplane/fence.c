@@ -90,6 +90,7 @@ static void tell_consumed(struct tr_group *g, uint32_t least)
     if (in->position - in->position_told < least)
         return;
     in->position_told = in->position;
+    g->lcore->tx_dirty = true;
     g->lcore->driver->ring_consumed(g->lcore->port, in->ring[in->granted].info.ring, in->position);
 }
 

@@ -47,7 +47,7 @@ struct tr_lcore {
     struct tr_port *port; /* NULL until a group needs it */
     struct tr_port_limits limits;
     struct tr_door *door; /* where remote clients come in; NULL: nowhere */
-    bool tx_dirty;        /* something was given to tx_burst and not flushed */
+    bool tx_dirty;        /* something was given to the driver and not flushed */
     uint32_t writes_open; /* one-sided writes posted and not completed */
     uint64_t deadline_ns; /* the nearest of the groups visited in this cycle */
     uint64_t events_ns;   /* when to look at the port's events */

@@ -96,6 +96,7 @@ static bool post(struct tr_group *g, struct tr_outlet *o, struct tr_flight *flig
         return false;
     o->posted++;
     l->writes_open++;
+    l->tx_dirty = true;
     return true;
 }
 

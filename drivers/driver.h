@@ -222,7 +222,7 @@ struct tr_driver {
      * or TR_ENOTSUP when this source cannot be answered. */
     int (*tx_reply)(struct tr_port *port, uint32_t source, const struct tr_segment *segment,
                     uint32_t segment_count);
-    /** Pushes out whatever tx_burst may have gathered; called at the end of a poll cycle. */
+    /** Pushes out what tx_burst, writes and ring_consumed gathered; ends a poll cycle. */
     void (*tx_flush)(struct tr_port *port);
     /** Messages taken by tx_burst since open whose segments are no longer referenced (ZERO_COPY_TX;
      * rule 7). */
