@@ -4,6 +4,7 @@
 #include "suite.h"
 
 #include <arpa/inet.h>
+#include <cstdlib>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -88,6 +89,8 @@ bool register_verbs()
         return false;
     if (tr_driver_load("verbs", &driver, why, sizeof(why)) != TR_OK) {
         fprintf(stderr, "%s\n", why);
+        if (getenv(TR_MODULES_VARIABLE) != nullptr)
+            _exit(2); // it was to be tested: nothing tested is nothing passed
         return false;
     }
     // A machine that is starved answers late: a connection must not break for that where only one
