@@ -386,16 +386,14 @@ void tr_proposer_restamp(struct tr_replica *r)
     uint32_t bound =
         r->config.level == TR_LEVEL_MEMORY ? RESTAMP_SLOTS_MAX : 16; /* a PERSIST each */
     r->room = NULL;
-    for (uint32_t i = 0; i < bound && r->slot_restamp < r->slot_restamp_last; i++) {
-        if (!restamp_one(r, r->slot_restamp)) {
-            tr_learner_make_room(r);
-            break;
-        }
-        r->slot_restamp++;
-    }
+    bool room = true;
     /* The last slot of the range is the no-op that opens this leadership: reads wait for it. */
-    if (r->slot_restamp == r->slot_restamp_last && restamp_one(r, r->slot_restamp)) {
-        r->slot_restamp++;
+    for (uint32_t i = 0; i <= bound && room && r->slot_restamp <= r->slot_restamp_last; i++) {
+        room = restamp_one(r, r->slot_restamp);
+        r->slot_restamp += room;
+    }
+    if (!room) {
+        tr_learner_make_room(r);
     }
     if (r->slot_restamp <= r->slot_restamp_last) {
         r->pending |= TR_PENDING_RESTAMP;

@@ -193,6 +193,27 @@ TEST_F(FullLog, WhoseSlotsAreAllPinned_TakesNothing)
     EXPECT_EQ(next + 1, w.at(0)->slot_next);
 }
 
+TEST_F(FullLog, OfANewLeader_MakesRoomForTheNoOpThatOpensIt)
+{
+    tr_replica *r = w.at(0);
+    w.propose(0, ++sequence, 2000);
+    tr_replica_pin(r, tr_replica_position(r, r->slot_next - 1));
+    ASSERT_TRUE(fill(0, 2000));
+    while (tr_log_room(&r->log, 1000) != nullptr)
+        r->log.head += tr_record_bytes(1000); /* what others proposed fills the rest */
+    while (tr_log_room(&r->log, 0) != nullptr)
+        r->log.head += tr_record_bytes(0);
+    w.checks = false;
+    w.node(0).images_by_hand = true;
+    w.node(0).image_asked = r->snapshot_making = false;
+    r->slot_snapshot = r->slot_apply - 1;
+    r->slot_restamp = r->slot_restamp_last = r->slot_next++;
+    r->pending |= TR_PENDING_RESTAMP;
+    w.timeout(0);
+    EXPECT_TRUE(w.node(0).image_asked);
+    EXPECT_EQ(r->slot_restamp, r->slot_restamp_last) << "still to be placed";
+}
+
 TEST_F(FullLog, WhoseRecordsAreAllGone_IsEmptyAndHasRoom)
 {
     tr_log *log = &w.at(0)->log;
