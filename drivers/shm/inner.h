@@ -223,6 +223,17 @@ int tr_shm_write_post(struct tr_port *port, uint32_t remote, uint32_t offset,
 uint32_t tr_shm_write_poll(struct tr_port *port, struct tr_write_completion *out, uint32_t max);
 uint64_t tr_shm_remote_consumed(struct tr_port *port, uint32_t remote);
 
+/* Lines that a writer asks for before it fills them, at most. */
+#define TR_SHM_AHEAD_BYTES 512
+
+/* Asks for the lines that the next write fills, if it is like this one. Those past the end of a
+ * ring or lane are nobody's. */
+static inline void tr_shm_ask_ahead(const volatile unsigned char *next, uint32_t bytes)
+{
+    for (uint32_t i = 0; i < tr_min_u32(bytes, TR_SHM_AHEAD_BYTES); i += TR_CACHE_LINE)
+        tr_prefetch_write(next + i);
+}
+
 /* Finds out of every posted write whether it counts. Cost: one full fence for all of them. */
 void tr_shm_judge(struct tr_port *port);
 

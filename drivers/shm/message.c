@@ -7,9 +7,6 @@
 
 /* Sending. */
 
-/* Lines that a sender asks for before it fills them, at most. */
-#define LINES_AHEAD_BYTES 512
-
 uint32_t tr_shm_peer_find(const struct tr_port *port, tr_node_id id)
 {
     for (uint32_t i = 0; i < port->peer_count; i++) {
@@ -81,11 +78,7 @@ static inline void put(struct tr_shm_peer *peer, const struct tr_tx *tx, uint32_
     tr_store_relaxed(tr_shm_header_at(at, room), UINT64_C(0));
     tr_store_release(tr_shm_header_at(at, 0), tr_shm_head(tail, bytes)); /* (A), meets receive */
     peer->tail = tail + room;
-    /* The lines of the next one, if it is like this one, but for the line that the receiver looks
-     * at. They may lie past the lane's end. */
-    uint32_t ahead = tr_min_u32(room, LINES_AHEAD_BYTES);
-    for (uint32_t i = 0; i < ahead; i += TR_CACHE_LINE)
-        tr_prefetch_write(at + room + TR_CACHE_LINE + i);
+    tr_shm_ask_ahead(at + room + TR_CACHE_LINE, room); /* but for the line that is looked at */
 }
 
 /* A message that the limit does not leave room for, or that is too long for the peer. */

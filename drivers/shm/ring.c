@@ -8,9 +8,6 @@
 
 #define TOKEN_MAGIC 0x6d687374u
 
-/* Lines that a writer asks for before it fills them, at most. */
-#define LINES_AHEAD_BYTES 512
-
 /* What a token says. */
 struct token {
     uint32_t magic, ring;
@@ -198,14 +195,6 @@ void tr_shm_remote_close(struct tr_port *port, uint32_t remote)
     port->remote[remote] = closed;
 }
 
-/* Asks for the lines that the next write fills, if it is like this one. Those past the ring's end
- * are nobody's. */
-static inline void ask_ahead(const volatile unsigned char *next, uint32_t bytes)
-{
-    for (uint32_t i = 0; i < tr_min_u32(bytes, LINES_AHEAD_BYTES); i += TR_CACHE_LINE)
-        tr_prefetch_write(next + i);
-}
-
 int tr_shm_write_post(struct tr_port *port, uint32_t handle, uint32_t offset,
                       const struct tr_segment *segment, uint32_t segment_count, uint64_t cookie)
 {
@@ -221,7 +210,7 @@ int tr_shm_write_post(struct tr_port *port, uint32_t handle, uint32_t offset,
         tr_assert(offset % 8 == 0 && bytes % 8 == 0 && offset <= remote->bytes &&
                   bytes <= remote->bytes - offset);
         tr_gather_write_relaxed_8(remote->memory + offset, segment, segment_count); /* (D) */
-        ask_ahead(remote->memory + offset + bytes, bytes);
+        tr_shm_ask_ahead(remote->memory + offset + bytes, bytes);
     } else {
         write->status = TR_WRITE_BROKEN;
         port->stats.writes_broken++;
