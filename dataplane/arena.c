@@ -145,6 +145,16 @@ void *tr_arena_take_untouched(struct tr_arena *a, uint64_t bytes)
     return base;
 }
 
+static void *allocate(void *context, size_t bytes, size_t align)
+{
+    return tr_arena_take((struct tr_arena *)context, bytes, tr_max_u64(align, 1));
+}
+
+struct tr_memory tr_arena_memory(struct tr_arena *a)
+{
+    return (struct tr_memory){.context = a, .allocate = allocate};
+}
+
 void tr_arena_seal(struct tr_arena *a)
 {
     a->sealed = true;

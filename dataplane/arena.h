@@ -11,6 +11,7 @@
 
 #include "base/types.h"
 #include "dataplane/log.h"
+#include "drivers/driver.h"
 
 TR_BEGIN_C
 
@@ -52,6 +53,8 @@ int tr_arena_reserve(struct tr_arena *a, uint64_t bytes);
 void *tr_arena_take(struct tr_arena *a, uint64_t bytes, uint64_t align);
 /* Zeroed memory that takes physical pages only where it is touched. Aligned to 4096. */
 void *tr_arena_take_untouched(struct tr_arena *a, uint64_t bytes);
+/* What a driver's port takes its memory from. */
+struct tr_memory tr_arena_memory(struct tr_arena *a);
 /* From here on nothing is given out. */
 void tr_arena_seal(struct tr_arena *a);
 /* A line for the log: how much, from which pages. */

@@ -105,11 +105,6 @@ static int check_options(struct opening *o)
     return TR_OK;
 }
 
-static void *allocate_for_port(void *context, size_t bytes, size_t align)
-{
-    return tr_arena_take((struct tr_arena *)context, bytes, tr_max_u64(align, 1));
-}
-
 /* Opens the port at one address. */
 static int open_port(struct opening *o, const char *address, char *why, size_t why_bytes)
 {
@@ -125,7 +120,7 @@ static int open_port(struct opening *o, const char *address, char *why, size_t w
             tr_max_u32(from->message_bytes_max + TR_WIRE_OVERHEAD_BYTES, MESSAGE_BYTES_MIN),
         .queue_bytes = QUEUE_BYTES,
         .seed = o->seed,
-        .memory = {.context = &o->client->arena, .allocate = allocate_for_port},
+        .memory = tr_arena_memory(&o->client->arena),
         .fabric = tr_node_fabric(o->driver, from->fabric),
         .extra = from->driver_options,
         .error = why,
@@ -172,7 +167,7 @@ static int open_any_port(struct opening *o)
                        why[0] != '\0' ? why : tr_strerror(status), o->driver->name);
     if (why[0] != '\0')
         tr_log(&c->logger, TR_LOG_WARN, "%s", why);
-    c->driver = ((const struct tr_port_head *)(const void *)c->port)->driver;
+    c->driver = tr_port_driver(c->port);
     for (uint32_t i = 0; i < from->node_count; i++) {
         status = c->driver->peer_add(c->port, from->nodes[i].node, from->nodes[i].address);
         if (status != TR_OK)

@@ -16,11 +16,6 @@
 /* A name in the counters: "clients 63". */
 #define SCOPE_BYTES 32
 
-static void *allocate_for_port(void *context, size_t bytes, size_t align)
-{
-    return tr_arena_take((struct tr_arena *)context, bytes, tr_max_u64(align, 1));
-}
-
 int tr_client_name(char *out, size_t out_bytes, const char *names, const char *like,
                    const char *cluster, uint32_t number)
 {
@@ -74,7 +69,7 @@ static int open_port(struct tr_door *d, char *error, size_t error_bytes)
                                         TR_DOOR_MESSAGE_BYTES_MIN),
         .queue_bytes = QUEUE_BYTES,
         .seed = tr_prng_next(&node->random) | 1,
-        .memory = {.context = &node->arena, .allocate = allocate_for_port},
+        .memory = tr_arena_memory(&node->arena),
         .fabric = tr_node_fabric(node->driver, node->fabric),
         .extra = node->driver_options,
         .error = why,
@@ -87,7 +82,7 @@ static int open_port(struct tr_door *d, char *error, size_t error_bytes)
                        options.address);
     if (why[0] != '\0')
         tr_log(&node->logger, TR_LOG_WARN, "%s", why);
-    d->driver = ((const struct tr_port_head *)(const void *)d->port)->driver;
+    d->driver = tr_port_driver(d->port);
     d->driver->limits(d->port, &d->limits);
     return TR_OK;
 }

@@ -267,11 +267,6 @@ static int init_lcores(struct opening *o)
     return TR_OK;
 }
 
-static void *allocate_for_port(void *context, size_t bytes, size_t align)
-{
-    return tr_arena_take((struct tr_arena *)context, bytes, tr_max_u64(align, 1));
-}
-
 /* Adds all peers to a new port. */
 static int add_peers(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
 {
@@ -321,7 +316,7 @@ int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, siz
         .peers_max = node->peer_count,
         .message_bytes_max = node->wire_bytes_max,
         .seed = tr_prng_next(&node->random) | 1,
-        .memory = {.context = &node->arena, .allocate = allocate_for_port},
+        .memory = tr_arena_memory(&node->arena),
         .fabric = tr_node_fabric(node->driver, node->fabric),
         .extra = node->driver_options,
         .error = why,
@@ -334,8 +329,7 @@ int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, siz
                        options.address);
     if (why[0] != '\0')
         tr_log(&node->logger, TR_LOG_WARN, "%s", why); /* it opened, with less than it wanted */
-    /* The port's own table: that of a wrapping driver can do what the wrapped one can. */
-    l->driver = ((const struct tr_port_head *)(const void *)l->port)->driver;
+    l->driver = tr_port_driver(l->port);
     l->driver->limits(l->port, &l->limits);
     return add_peers(node, l, error, error_bytes);
 }
@@ -522,7 +516,7 @@ void *tr_fabric_create(void)
         return NULL;
     struct tr_loop_fabric_options options = {
         .struct_bytes = sizeof(options),
-        .memory = {.context = &f->arena, .allocate = allocate_for_port},
+        .memory = tr_arena_memory(&f->arena),
     };
     if (tr_arena_open(&f->arena, 0) == TR_OK && tr_loop_fabric_create(&options, &f->loop) == TR_OK)
         return f;

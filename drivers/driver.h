@@ -271,6 +271,12 @@ struct tr_port_head {
     const struct tr_driver *driver;
 };
 
+/** The table of a port: that of a wrapping driver can do what the wrapped one can. */
+static inline const struct tr_driver *tr_port_driver(const struct tr_port *port)
+{
+    return ((const struct tr_port_head *)(const void *)port)->driver;
+}
+
 #ifdef __cplusplus
 }
 #endif
