@@ -33,8 +33,8 @@ TR_BEGIN_C
 #define TR_SUBMIT_RUNS 64u
 /* Payload bytes gathered into a batch of several commands. */
 #define TR_BATCH_BYTES (64u << 10)
-/* A follower looks into its ring so often: what it has not taken yet is chosen all the same. At 2
- * us half of the leader's writes found their lines taken away, one command at a time. */
+/* A follower looks into its ring so often: what it has not taken yet is chosen all the same. See
+ * docs/decisions/0012-look-seldom.md. */
 #define TR_INLET_REST_NS UINT64_C(8000)
 /* Bytes of records that one drain of a ring hands up, beside one of the largest size. */
 #define TR_DRAIN_BYTES (128u << 10)
@@ -312,10 +312,9 @@ static inline bool tr_inlet_has_news(struct tr_group *g)
 
 /* Whether a turn would find nothing but what sessions have, as far as that can be seen at a glance:
  * what changes seldom is looked at in other turns. */
-static inline bool tr_group_is_quiet(struct tr_group *g, uint64_t now_ns)
+static inline bool tr_group_is_quiet(struct tr_group *g)
 {
-    g->now_ns = now_ns;
-    return !g->busy && now_ns < g->deadline_ns && !tr_inlet_has_news(g);
+    return !g->busy && g->now_ns < g->deadline_ns && !tr_inlet_has_news(g);
 }
 
 /* ---- submit.c */

@@ -169,7 +169,8 @@ static inline uint32_t visit(struct tr_lcore *l, uint32_t index)
     if (g->touched_cycle == l->cycle)
         return 1; /* it had its turn after the burst */
     uint32_t work = 0;
-    if (l->thorough || !tr_group_is_quiet(g, l->now_ns))
+    g->now_ns = l->now_ns;
+    if (l->thorough || !tr_group_is_quiet(g))
         work = tr_group_poll(g, l->now_ns);
     else if (tr_submit_has_news(g))
         work = tr_group_submit(g, l->now_ns);
