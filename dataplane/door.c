@@ -25,12 +25,14 @@
 
 /* ---- places */
 
-static uint64_t draw_token(const struct tr_door *d)
+void tr_door_draw_tokens(struct tr_door *d)
 {
-    uint64_t token = 0;
-    if (getrandom(&token, sizeof(token), GRND_NONBLOCK) != (ssize_t)sizeof(token))
-        token = tr_prng_next(&d->node->random);
-    return token != 0 ? token : 1;
+    uint64_t *to = d->token + d->token_count;
+    ssize_t bytes = getrandom(to, (TR_DOOR_TOKENS - d->token_count) * sizeof(*to), GRND_NONBLOCK);
+    uint32_t count = bytes > 0 ? (uint32_t)bytes / (uint32_t)sizeof(*to) : 0;
+    for (uint32_t i = 0; i < count; i++)
+        to[i] = to[i] != 0 ? to[i] : 1;
+    d->token_count += count;
 }
 
 static void set_active(struct tr_door *d, const struct tr_door_place *p)
@@ -134,9 +136,13 @@ static void refuse_source(struct tr_door *d, const struct tr_rx *rx,
 static void invite(struct tr_door *d, struct tr_door_place *p, struct tr_group *g,
                    const struct tr_wire_hello *hello)
 {
+    if (d->token_count == 0)
+        return; /* it asks again */
+    if (p->state == TR_PLACE_FREE)
+        set_active(d, p);
     memcpy(p->nonce, hello->nonce, sizeof(p->nonce));
     p->group = g;
-    p->token = draw_token(d);
+    p->token = d->token[--d->token_count];
     p->heard_ns = d->now_ns;
     p->state = TR_PLACE_CHALLENGED;
     challenge(d, p);
@@ -146,6 +152,8 @@ static void invite(struct tr_door *d, struct tr_door_place *p, struct tr_group *
 static void recv_hello_stranger(struct tr_door *d, const struct tr_rx *rx,
                                 const struct tr_wire_message *m, struct tr_group *g)
 {
+    if (d->token_count == 0)
+        return; /* it asks again */
     struct tr_door_place *p = find_place(d);
     if (p == NULL || (d->driver->capabilities & TR_DRIVER_ADOPT) == 0) {
         refuse_source(d, rx, m, TR_EFULL);
@@ -155,7 +163,6 @@ static void recv_hello_stranger(struct tr_door *d, const struct tr_rx *rx,
     if (status != TR_OK)
         return; /* a second HELLO of the same burst: the first one has a place by now */
     p->adopted = true;
-    set_active(d, p);
     invite(d, p, g, (const struct tr_wire_hello *)m->body);
 }
 
@@ -219,7 +226,6 @@ static void recv_hello(struct tr_door *d, struct tr_door_place *p, const struct 
         p->heard_ns = d->now_ns;
     switch (p->state) {
     case TR_PLACE_FREE:
-        set_active(d, p);
         invite(d, p, g, hello);
         return;
     case TR_PLACE_CHALLENGED:
@@ -456,6 +462,8 @@ static tr_noinline void slow(struct tr_door *d)
 {
     d->slow_ns = d->now_ns + SLOW_NS;
     port_events(d);
+    if (d->token_count < TR_DOOR_TOKENS / 2)
+        tr_door_draw_tokens(d);
     for (uint32_t i = d->active_count; i-- > 0;) /* downward: places that become free move up */
         look_after(d, &d->place[d->active[i]]);
 }

@@ -30,6 +30,8 @@ struct tr_session_limits;
 /* Places of a door at most: what the shm driver has peers for. */
 #define TR_DOOR_PLACES_MAX 250u
 #define TR_DOOR_BURST      64u
+/* Tokens at hand: so many newcomers between two looks after idle clients, a millisecond apart. */
+#define TR_DOOR_TOKENS 64u
 /* Messages of a door are at least so large, whatever its clients' commands: replies are gathered.
  */
 #define TR_DOOR_MESSAGE_BYTES_MIN (20u << 10)
@@ -87,6 +89,8 @@ struct tr_door {
     bool tx_dirty;
     uint8_t *out; /* a message being made */
     uint32_t out_bytes_max;
+    uint64_t token[TR_DOOR_TOKENS]; /* drawn, nobody's yet */
+    uint32_t token_count;
     struct tr_rx rx[TR_DOOR_BURST];
     struct tr_door_stats stats;
 };
@@ -119,6 +123,8 @@ int tr_client_name(char *out, size_t out_bytes, const char *names, const char *l
 
 /* ---- between the files of the door */
 
+/* Draws tokens until enough are at hand, or the system has none. Cost: a system call. */
+void tr_door_draw_tokens(struct tr_door *d);
 /* Begins a message in `out`, with what this node knows of the group's leader. */
 void *tr_door_begin(struct tr_door *d, enum tr_wire_type type, const struct tr_group *g,
                     uint32_t group, uint64_t token);

@@ -132,6 +132,7 @@ int tr_door_open(struct tr_node *node, struct tr_lcore *lcore, char *error, size
     d->out = (uint8_t *)tr_arena_take(a, d->out_bytes_max + 64, TR_CACHE_LINE);
     if (d->out == NULL)
         return tr_fail(TR_ENOMEM, error, error_bytes, "no memory for messages to clients");
+    tr_door_draw_tokens(d);
     add_counters(node, d);
     tr_log(&node->logger, TR_LOG_INFO, "polling core %u: up to %u clients at %s", lcore->index,
            d->place_count, node->client_address);

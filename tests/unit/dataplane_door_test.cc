@@ -231,6 +231,28 @@ TEST_F(Door, ClientsAboveTheLimitAreRefused_AndThoseWithoutTokenGiveWay)
     EXPECT_EQ(door().active_count, 2u);
 }
 
+TEST_F(Door, WithoutTokensAtHandNobodyTakesAPlace_UntilSomeAreDrawn)
+{
+    Stranger a(cluster_), b(cluster_);
+    tr_door *d = cluster_.nodes[0].node->lcore[0].door;
+    uint64_t later = d->now_ns + UINT64_C(3600000000000);
+    d->token_count = 0;
+    d->slow_ns = later;
+    tr_wire_message m{};
+    for (int i = 0; i < 3; i++) {
+        a.begin(TR_WIRE_HELLO);
+        a.send();
+        EXPECT_EQ(a.answer(&m), 0);
+    }
+    EXPECT_EQ(d->active_count, 0u);
+    d->slow_ns = 0;
+    ASSERT_NE(a.attach(1), 0u);
+    EXPECT_LE(d->token_count, static_cast<uint32_t>(TR_DOOR_TOKENS));
+    ASSERT_NE(b.attach(2), 0u);
+    EXPECT_EQ(d->active_count, 2u);
+    ASSERT_NE(d->place[0].token, d->place[1].token);
+}
+
 TEST_F(Door, AFloodOfHellosDoesNotKeepAnHonestClientOut)
 {
     std::vector<std::unique_ptr<Stranger>> flood;
