@@ -191,6 +191,22 @@ static uint32_t visit_groups(struct tr_lcore *l)
     return work;
 }
 
+/* Proposes what sessions of groups at rest have, before anything is received: what arrives now, as
+ * the acknowledgements that the commands before did not wait for, is seen to while these are on
+ * their way. */
+static inline uint32_t submit_first(struct tr_lcore *l)
+{
+    uint32_t work = 0;
+    for (uint32_t i = 0; i < l->groups.hot; i++) {
+        struct tr_group *g = (struct tr_group *)l->groups.member[i].who;
+        if (tr_submit_has_news(g) && !g->busy)
+            work += tr_group_submit(g, l->now_ns);
+    }
+    if (work != 0)
+        tr_lcore_flush(l);
+    return work;
+}
+
 uint32_t tr_lcore_cycle(struct tr_lcore *l)
 {
     uint32_t work = 0;
@@ -198,6 +214,7 @@ uint32_t tr_lcore_cycle(struct tr_lcore *l)
     l->cycle++;
     l->thorough = (l->cycle & (THOROUGH_EVERY - 1)) == 0 || l->idle.state == TR_IDLING_PARK;
     l->deadline_ns = UINT64_MAX;
+    work += submit_first(l);
     if (l->port != NULL) {
         work += receive(l);
         if (l->writes_open != 0)
