@@ -43,13 +43,16 @@ static struct tr_slot *live_at(const struct tr_log *log, uint64_t position)
     return s != NULL && s->position == position ? s : NULL;
 }
 
+/* Forgets every slot up to `slot`. The record of the only one, at the tail, leaves no hole. */
 static inline void forget(struct tr_log *log, uint64_t slot)
 {
-    for (; log->slot_first <= slot; log->slot_first++) {
-        struct tr_slot *s = &log->slot[log->slot_first & log->slot_mask];
-        log->holes |= s->state != TR_SLOT_EMPTY && s->position != log->tail;
-        s->state = TR_SLOT_EMPTY;
+    if (slot < log->slot_first) {
+        return;
     }
+    const struct tr_slot *s = tr_log_at(log, slot);
+    log->holes |= slot != log->slot_first || (s != NULL && s->position != log->tail);
+    log->slot_first = slot + 1;
+    log->slot_last = tr_max_u64(log->slot_last, slot);
 }
 
 /* Moves the tail over one record that is not needed. Returns false when it is. */
@@ -91,6 +94,18 @@ struct tr_record *tr_log_room_slowly(struct tr_log *log, uint32_t payload_bytes)
     return at(log, log->room);
 }
 
+/* The last slot up to `slot` that a pinned record does not precede. */
+static inline uint64_t unpinned(const struct tr_log *log, uint64_t slot)
+{
+    for (uint64_t i = log->slot_first; log->pin != UINT64_MAX && i <= slot; i++) {
+        const struct tr_slot *s = tr_log_at(log, i);
+        if (s != NULL && s->position >= log->pin) {
+            return i - 1;
+        }
+    }
+    return slot;
+}
+
 bool tr_log_fits_slowly(struct tr_log *log, uint64_t slot)
 {
     uint64_t kept =
@@ -100,14 +115,8 @@ bool tr_log_fits_slowly(struct tr_log *log, uint64_t slot)
     }
     /* Slots may be recycled past records that others precede in the arena: the tail skips what
      * slot_first left behind. */
-    for (int ahead = 0; log->slot_first <= log->slot_recyclable && ahead < AHEAD_MAX;) {
-        const struct tr_slot *s = tr_log_at(log, log->slot_first);
-        if (s != NULL && s->position >= log->pin) {
-            break;
-        }
-        ahead += slot - log->slot_first <= log->slot_mask;
-        forget(log, log->slot_first);
-    }
+    uint64_t wanted = slot > log->slot_mask ? slot - log->slot_mask - 1 : 0;
+    forget(log, unpinned(log, tr_min_u64(wanted + AHEAD_MAX, log->slot_recyclable)));
     return slot - log->slot_first <= log->slot_mask;
 }
 
@@ -181,16 +190,8 @@ void tr_log_truncate(struct tr_log *log, uint64_t slot)
     if (slot < log->slot_first) {
         return;
     }
-    if (slot - log->slot_first > log->slot_mask) {
-        for (uint64_t i = 0; i <= log->slot_mask; i++) {
-            log->slot[i].state = TR_SLOT_EMPTY;
-        }
-        log->holes = true;
-        log->slot_first = slot + 1;
-    }
     forget(log, slot);
     log->slot_recyclable = slot > log->slot_recyclable ? slot : log->slot_recyclable;
-    log->slot_last = slot > log->slot_last ? slot : log->slot_last;
 }
 
 uint64_t tr_log_compact(struct tr_log *log)

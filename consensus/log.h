@@ -7,9 +7,10 @@
  * is wanted, over whatever is no longer needed: slots up to slot_recyclable (applied and
  * snapshotted here; nobody else is waited for), records that a higher ballot replaced, and padding.
  *
- * Invariants: slot_first <= any slot present < slot_first + slots; tail <= position of any live
- * record < head <= tail + arena_bytes; a record does not cross the arena's end. The log is written
- * by its own replica alone (rule: an accepted value never passes through a torn state).
+ * Invariants: slot_first <= any slot present <= slot_last < slot_first + slots, and the table's
+ * entries of other slots mean nothing; tail <= position of any live record < head <= tail +
+ * arena_bytes; a record does not cross the arena's end. The log is written by its own replica alone
+ * (rule: an accepted value never passes through a torn state).
  */
 #ifndef TR_CONSENSUS_LOG_H
 #define TR_CONSENSUS_LOG_H
@@ -39,7 +40,7 @@ struct tr_log {
     uint64_t arena_bytes; /* power of two */
     uint64_t head, tail;  /* positions */
     uint64_t slot_first;  /* lowest slot that may be present */
-    uint64_t slot_last;   /* highest slot that was ever present */
+    uint64_t slot_last;   /* highest slot that was ever present, slot_first - 1 or more */
     uint64_t slot_recyclable;
     uint64_t pin;  /* records from this position on must not go (rule 7) */
     uint64_t room; /* position that tr_log_room last gave; the head when none is out */
@@ -108,6 +109,9 @@ static inline struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_re
     s->state = (uint8_t)state;
     s->acked = 0;
     log->head = log->room + s->bytes;
+    for (; tr_unlikely(log->slot_last + 1 < record->slot); log->slot_last++) {
+        log->slot[(log->slot_last + 1) & log->slot_mask].state = TR_SLOT_EMPTY; /* a gap */
+    }
     log->slot_last = record->slot > log->slot_last ? record->slot : log->slot_last;
     return s;
 }
@@ -124,7 +128,8 @@ static inline uint64_t tr_log_straight_bytes(const struct tr_log *log)
 static inline struct tr_slot *tr_log_at(const struct tr_log *log, uint64_t slot)
 {
     struct tr_slot *s = &log->slot[slot & log->slot_mask];
-    if (slot - log->slot_first > log->slot_mask || s->state == TR_SLOT_EMPTY) {
+    if (slot - log->slot_first >= log->slot_last + 1 - log->slot_first ||
+        s->state == TR_SLOT_EMPTY) {
         return NULL;
     }
     return s;

@@ -241,6 +241,24 @@ TEST_F(Log, TruncatedFarBeyondItsEnd_IsEmptyAndGoesOnFromThere)
     EXPECT_EQ(nullptr, put(10, 1));
 }
 
+/* A table's entries of slots that are not in the log are of laps before. */
+TEST_F(Log, AGap_HoldsNothingOfTheSlotsThatHadItsPlaces)
+{
+    for (uint64_t slot = 1; slot <= SLOTS; slot++)
+        ASSERT_NE(nullptr, put(slot, 1, 8));
+    log.slot_recyclable = SLOTS;
+    ASSERT_NE(nullptr, put(SLOTS + 1, 1, 8));
+    ASSERT_NE(nullptr, put(SLOTS + 5, 1, 8, 'b'));
+    for (uint64_t slot = SLOTS + 2; slot < SLOTS + 5; slot++)
+        EXPECT_EQ(nullptr, tr_log_at(&log, slot)) << slot;
+    EXPECT_EQ(nullptr, tr_log_at(&log, SLOTS + 6)) << "past the last";
+    EXPECT_EQ('b', value(SLOTS + 5));
+    ASSERT_NE(nullptr, put(SLOTS + 3, 1, 8, 'c'));
+    EXPECT_EQ('c', value(SLOTS + 3));
+    EXPECT_EQ(nullptr, tr_log_at(&log, SLOTS + 2));
+    check();
+}
+
 TEST_F(Log, ReplacedRecords_LeaveHoles_ThatCompactingCloses)
 {
     put(1, 1, 64, 'x');
