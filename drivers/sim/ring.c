@@ -179,7 +179,7 @@ static bool ring_takes(const struct ring *ring, uint64_t generation)
 
 static void store(struct ring *ring, uint32_t offset, const void *data, uint32_t bytes)
 {
-    tr_write_relaxed_8(ring->memory + offset, data, bytes);
+    memcpy(ring->memory + offset, data, bytes);
     ring->stored_low = tr_min_u32(ring->stored_low, offset);
     ring->stored_high = tr_max_u32(ring->stored_high, offset + bytes);
 }

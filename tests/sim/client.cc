@@ -66,11 +66,9 @@ void Client::send()
     (void)tr_submit(session, data, bytes, reinterpret_cast<void *>(number));
 }
 
-void Client::work()
+void Client::ask()
 {
     Cluster &c = *seat->member->cluster;
-    if (c.now_ns < next_ns)
-        return;
     next_ns = c.now_ns + draw(c, 2 * c.pace_ns * (c.weather == Weather::Calm ? 8 : 1));
     if (session == nullptr) {
         open();

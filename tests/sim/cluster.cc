@@ -231,7 +231,7 @@ void Cluster::load(uint32_t group)
         if (!m->up() || now_ns < m->paused_ns)
             continue;
         for (Client &client : m->seats[group]->clients)
-            client.work();
+            client.work(now_ns);
     }
 }
 
@@ -282,7 +282,7 @@ void Cluster::check_return(const char *checker, uint64_t bound_ns, const Member 
             for (auto &m : members) {
                 for (Client &client : m->seats[g]->clients) {
                     if (m->up() && (client.session == nullptr || (wants && m.get() != but)))
-                        client.work();
+                        client.work(now_ns);
                 }
             }
         }

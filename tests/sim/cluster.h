@@ -61,10 +61,16 @@ struct Client {
 
     void open();
     void close();
-    void work();
+    /* Asks for something, when it is time. */
+    void work(uint64_t now_ns)
+    {
+        if (now_ns >= next_ns)
+            ask();
+    }
     void collect();
 
   private:
+    void ask();
     void send();
     void take(const tr_completion &done);
 };
@@ -78,8 +84,7 @@ struct Seat {
     uint64_t next = 0; /* commands made, of all lives */
     Watch watch;       /* of the life under way */
     Ghost ghost;       /* what the last life that voted held, until the next one votes */
-    uint64_t persisted = 0, durable_at_ns = 0, durable = 0; /* the simulated disk, */
-    std::unique_ptr<void, void (*)(void *)> hold_memory{nullptr, std::free}; /* and what waits */
+    uint64_t persisted = 0, durable_at_ns = 0, durable = 0; /* the simulated disk */
 
     const tr_replica *replica() const
     {

@@ -25,6 +25,7 @@ Faults::Faults(Cluster &cluster) : c_(cluster)
         timed_[i].next_ns =
             never ? UINT64_MAX : c_.now_ns + tr_prng_below(&timed_[i].random, 2 * every_ns);
     }
+    look_ahead();
 }
 
 uint64_t Faults::draw(int fault, uint64_t bound)
@@ -46,18 +47,19 @@ Member &Faults::any(int fault)
 
 /* ---- time */
 
-uint64_t Faults::next_ns() const
+void Faults::look_ahead()
 {
-    uint64_t next = heal_ns_;
+    strike_ns_ = UINT64_MAX;
     for (const Timed &t : timed_)
-        next = std::min(next, t.next_ns);
-    return next;
+        strike_ns_ = std::min(strike_ns_, t.next_ns);
 }
 
 void Faults::advance(bool strikes)
 {
     if (c_.now_ns >= heal_ns_)
         heal();
+    if (c_.now_ns < strike_ns_)
+        return;
     for (int i = 0; i < TIMED_FAULTS; i++) {
         Timed &t = timed_[i];
         if (c_.now_ns < t.next_ns)
@@ -69,6 +71,7 @@ void Faults::advance(bool strikes)
         else
             c_.totals.struck[FAULT_TIMED_FIRST + i] += strike(FAULT_TIMED_FIRST + i);
     }
+    look_ahead();
 }
 
 void Faults::end()

@@ -13,7 +13,10 @@ class Faults
   public:
     explicit Faults(Cluster &cluster);
     /* When the next one strikes, or a cut heals. */
-    uint64_t next_ns() const;
+    uint64_t next_ns() const
+    {
+        return std::min(strike_ns_, heal_ns_);
+    }
     /* Lets those that are due happen; cuts heal even when `strikes` is false. */
     void advance(bool strikes);
     /* Ends all cuts and pauses, and lets every node start. */
@@ -30,6 +33,7 @@ class Faults
     Timed timed_[TIMED_FAULTS];
     std::vector<std::vector<uint64_t>> cut_until_; /* 0: not cut */
     uint64_t heal_ns_ = UINT64_MAX;
+    uint64_t strike_ns_ = UINT64_MAX; /* the least of timed_ */
 
     uint64_t draw(int fault, uint64_t bound);
     uint64_t draw_octaves(int fault, uint64_t low, uint32_t octaves);
@@ -46,6 +50,7 @@ class Faults
     void disconnect(Member &m);
     bool forge(Seat &seat);
     void heal();
+    void look_ahead();
 };
 
 } // namespace sim

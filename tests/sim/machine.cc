@@ -28,6 +28,12 @@ void command_write(uint64_t number, uint8_t *data, uint32_t bytes)
     memset(data + sizeof(number), static_cast<int>(number & 0xff), bytes - sizeof(number));
 }
 
+/* Whether all bytes are the same as one: the first is, and each is as the one before it. */
+static bool is_filled(const uint8_t *data, size_t bytes, uint8_t filler)
+{
+    return bytes == 0 || (data[0] == filler && memcmp(data, data + 1, bytes - 1) == 0);
+}
+
 /* The number of a command; 0: it is none that a client wrote. */
 static uint64_t command_read(const tr_command &command)
 {
@@ -36,11 +42,7 @@ static uint64_t command_read(const tr_command &command)
     if (command.bytes < sizeof(number) || command.bytes > COMMAND_BYTES_MAX)
         return 0;
     memcpy(&number, data, sizeof(number));
-    for (uint32_t i = sizeof(number); i < command.bytes; i++) {
-        if (data[i] != (number & 0xff))
-            return 0;
-    }
-    return number;
+    return is_filled(data + sizeof(number), command.bytes - sizeof(number), data[0]) ? number : 0;
 }
 
 void Machine::take(uint64_t number)

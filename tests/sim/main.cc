@@ -1,4 +1,5 @@
 /* trireme-sim: seeded clusters from the command line. */
+#include "tests/sim/pages.h"
 #include "tests/sim/runner.h"
 
 #include <cstdlib>
@@ -25,6 +26,8 @@ const char *const usage =
     "  --shrink         look for the shortest schedule that still fails\n"
     "  --canary NAME    break a rule on purpose; \"all\": each in its turn, until a checker finds\n"
     "                   it, with --seeds as the most that may take (30)\n"
+    "  --unmap          give a node's memory back to the kernel when it ends: slower, and what\n"
+    "                   touches it afterwards faults\n"
     "  --here           in this process, for a debugger\n"
     "  --list           the profiles, faults and canaries\n"
     "  --help           this text\n"
@@ -118,7 +121,8 @@ const option long_options[] = {
     {"groups", 1, nullptr, 'g'},  {"profile", 1, nullptr, 'p'}, {"faults-us", 1, nullptr, 'f'},
     {"without", 1, nullptr, 'w'}, {"trace", 1, nullptr, 't'},   {"replay", 1, nullptr, 'r'},
     {"shrink", 0, nullptr, 'k'},  {"canary", 1, nullptr, 'y'},  {"here", 0, nullptr, 'e'},
-    {"list", 0, nullptr, 'l'},    {"help", 0, nullptr, 'h'},    {nullptr, 0, nullptr, 0}};
+    {"unmap", 0, nullptr, 'u'},   {"list", 0, nullptr, 'l'},    {"help", 0, nullptr, 'h'},
+    {nullptr, 0, nullptr, 0}};
 
 uint64_t number_of(const char *text)
 {
@@ -182,6 +186,9 @@ void set(Options &o, int name, const char *value)
         return;
     case 'e':
         o.here = true;
+        return;
+    case 'u':
+        sim::pages_keep(false);
         return;
     case 'l':
         list();

@@ -89,9 +89,7 @@ void Member::arrange_disk(Seat &seat)
 {
     tr_group *g = seat.group;
     seat.persisted = seat.durable = seat.durable_at_ns = 0;
-    seat.hold_memory.reset(std::calloc(tr_hold_memory_bytes() + 64, 1));
-    uintptr_t at = reinterpret_cast<uintptr_t>(seat.hold_memory.get());
-    tr_hold_init(&g->hold, reinterpret_cast<void *>((at + 63) & ~uintptr_t{63}));
+    tr_hold_init(&g->hold, tr_arena_take_untouched(&node->arena, tr_hold_memory_bytes()));
     g->persist = disk_persist;
     g->durable = disk_durable;
     g->persist_context = &seat;
@@ -208,6 +206,8 @@ extern "C" {
 void __wrap_tr_clock_open(struct tr_clock *clock);
 struct tr_histogram *__wrap_tr_counters_add_histogram(struct tr_counters *c, const char *scope,
                                                       const char *name, const char *help);
+uint64_t __wrap_tr_process_born(uint32_t process);
+struct tr_pollers *__wrap_tr_pollers_open();
 }
 
 /* Clocks of simulated nodes follow virtual time: none is held against the machine's first. */
@@ -222,4 +222,16 @@ struct tr_histogram *__wrap_tr_counters_add_histogram(struct tr_counters *, cons
 {
     static struct tr_histogram all;
     return &all;
+}
+
+/* This process is named to nobody, */
+uint64_t __wrap_tr_process_born(uint32_t)
+{
+    return 1;
+}
+
+/* and simulated nodes wait for nobody's CPU. */
+struct tr_pollers *__wrap_tr_pollers_open()
+{
+    return nullptr;
 }
