@@ -173,19 +173,6 @@ static void try_found(struct tr_replica *r)
     }
 }
 
-void tr_recv_found(struct tr_replica *r, uint8_t from, const struct tr_message *m)
-{
-    const struct tr_found *f = tr_message_body(m);
-    bool counted = r->role == TR_REPLICA_RECOVERING && is_empty(r) &&
-                   f->boot[r->self] == r->config.boot && f->cluster != 0;
-    if (!counted || r->peer[0].empty_boot != f->boot[0]) {
-        r->count.dropped_stale++;
-        tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, f->cluster, f->boot[0]);
-        return;
-    }
-    founded(r, f->cluster, f->boot);
-}
-
 /* ---- answering */
 
 static struct tr_recovered *answer_begin(struct tr_replica *r, uint8_t to,
@@ -386,6 +373,36 @@ static void decide(struct tr_replica *r)
     } else if (answered == r->member_count - 1u &&
                r->now_ns - r->recover_started_ns > RECOVER_PATIENCE * r->config.heartbeat_ns) {
         stop(r, TR_STOP_MEMORY_LOST);
+    }
+}
+
+/* A founding that counted this process comes late: it has since answered another process of the
+ * founder, or what an earlier one asked, which lay on the way. It takes no part any more, but who
+ * tells of the founding does: what another process of this node could do, come in by recovery with
+ * the next incarnation, this one can. */
+static void found_by_others(struct tr_replica *r, uint8_t from, const struct tr_found *f)
+{
+    struct tr_peer *p = &r->peer[from];
+    p->recovered_state = TR_RECOVERED_NORMAL;
+    p->recovered_cluster = f->cluster;
+    p->recovered_incarnation = p->recovered_incarnation != 0 ? p->recovered_incarnation : 1;
+    decide(r);
+}
+
+void tr_recv_found(struct tr_replica *r, uint8_t from, const struct tr_message *m)
+{
+    const struct tr_found *f = tr_message_body(m);
+    bool counted = r->role == TR_REPLICA_RECOVERING && is_empty(r) &&
+                   f->boot[r->self] == r->config.boot && f->cluster != 0;
+    bool taken = r->vector.incarnation[r->self] != 0; /* it comes in by recovery */
+    if (counted && !taken && r->peer[0].empty_boot == f->boot[0]) {
+        founded(r, f->cluster, f->boot);
+        return;
+    }
+    r->count.dropped_stale++;
+    tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, f->cluster, f->boot[0]);
+    if (counted && r->recover_phase == TR_RECOVER_ASK) {
+        found_by_others(r, from, f);
     }
 }
 

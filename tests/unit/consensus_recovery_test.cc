@@ -175,6 +175,36 @@ TEST(Founding, AnAnswerToAnEarlierProcessOfTheFounder_DoesNotCount)
     EXPECT_EQ(0u, w.at(1)->cluster);
 }
 
+TEST(Founding, ThatAVoterMayNotTakePartIn_TakesItInByRecovery)
+{
+    /* Node 2 is counted. Before FOUND comes, so does what an earlier process of the founder had
+     * asked, late: node 2 cannot tell it from a later one's, and refuses the founding for ever. */
+    World w;
+    Sent late = w.make<tr_recover>(0, 2, TR_MESSAGE_RECOVER);
+    late.body<tr_recover>()->phase = TR_RECOVER_ASK;
+    late.body<tr_recover>()->boot = 77;
+    for (uint8_t i = 0; i < 3; i++)
+        w.timeout(i);
+    w.deliver([](Sent &s) { return s.type() == TR_MESSAGE_RECOVER; });
+    w.deliver([](Sent &s) { return s.type() == TR_MESSAGE_RECOVERED; });
+    ASSERT_NE(TR_REPLICA_RECOVERING, w.at(0)->role);
+    ASSERT_EQ(TR_REPLICA_RECOVERING, w.at(2)->role);
+    w.hand_forged(late);
+    w.deliver([](Sent &s) { return s.type() == TR_MESSAGE_FOUND; });
+    ASSERT_NE(TR_REPLICA_RECOVERING, w.at(1)->role);
+    ASSERT_EQ(TR_REPLICA_RECOVERING, w.at(2)->role);
+    EXPECT_TRUE(w.run_until([&] { return w.at(2)->role != TR_REPLICA_RECOVERING; }));
+    EXPECT_EQ(w.at(0)->cluster, w.at(2)->cluster);
+    EXPECT_EQ(2u, w.at(2)->vector.incarnation[2]) << "as another process of its node would have";
+    /* What it once promised another founder's process is void with that. */
+    Sent found = w.make<tr_found>(0, 2, TR_MESSAGE_FOUND);
+    found.body<tr_found>()->cluster = 5;
+    found.body<tr_found>()->boot[0] = 77;
+    found.body<tr_found>()->boot[2] = w.at(2)->config.boot;
+    w.hand_forged(found);
+    EXPECT_EQ(w.at(0)->cluster, w.at(2)->cluster);
+}
+
 TEST(Founding, OfAnotherClustersName_IsDropped)
 {
     World w;
