@@ -151,12 +151,13 @@ Member *Cluster::leader() const
     return best;
 }
 
-/* Every replica has applied everything, and no client waits. */
+/* Every replica votes and has applied everything, and no client waits. */
 bool Cluster::is_level() const
 {
     for (const auto &m : members) {
         for (const auto &seat : m->seats) {
-            if (!m->up() || seat->machine.count != families[seat->number].journal.commands.size())
+            if (!m->up() || seat->recovers() ||
+                seat->machine.count != families[seat->number].journal.commands.size())
                 return false;
             for (const Client &client : seat->clients) {
                 if (client.session == nullptr || tr_session_pending(client.session) != 0)
@@ -314,9 +315,10 @@ void Cluster::end_deaf()
         faults_->cut(m->id, deaf->id, UINT64_MAX);
     check_return("deaf leader", DEAF_NS, deaf);
     faults_->end();
+    if (verdict.failed)
+        return;
     stage = "deaf healed";
-    if (!verdict.failed)
-        check_return("liveness", CALM_NS, nullptr);
+    check_return("liveness", CALM_NS, nullptr);
 }
 
 /* More lose their memory than can be recovered from: the group stops, and never starts afresh. */

@@ -55,8 +55,8 @@ struct Before {
     bool is_stale_heartbeat = false; /* of a leader that has not heard a Q2 for too long */
     uint8_t leader;
     uint64_t election_ns, lease_reads;
-    bool is_accepted = false; /* an acknowledgement, of another vector */
-    bool is_foreign = false;
+    bool is_accepted = false;   /* an acknowledgement, of another vector */
+    uint64_t vector_hash = 0;   /* which it told */
     bool is_stale_ack = false;  /* of another ballot */
     bool is_void_write = false; /* refused, broken, or of another grant */
     uint8_t from = 0;
@@ -119,7 +119,7 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
     if (m != nullptr && m->type == TR_MESSAGE_ACCEPTED) {
         const tr_accepted *a = static_cast<const tr_accepted *>(tr_message_body(m));
         before.is_accepted = true;
-        before.is_foreign = a->vector_hash != r.vector_hash;
+        before.vector_hash = a->vector_hash;
         before.is_stale_ack = !tr_ballot_equal(a->ballot, r.ballot);
         before.from = event.u.message.from;
         before.acked = r.peer[before.from].slot_acked;
@@ -169,7 +169,9 @@ void check_vector(Cluster &c, const Seat &seat, const tr_replica &r, const Befor
     if (r.role != TR_REPLICA_LEADER)
         return;
     const tr_core_peer &from = r.peer[before.from];
-    if (before.is_accepted && before.is_foreign && from.slot_acked > before.acked &&
+    /* That of the sender itself is in the envelope: what it told is known by now. */
+    bool is_foreign = before.vector_hash != r.vector_hash;
+    if (before.is_accepted && is_foreign && from.slot_acked > before.acked &&
         from.slot_acked > r.slot_commit)
         c.verdict.fail("foreign vector", "node %u counts slot %llu of node %u", seat.member->id,
                        wide(from.slot_acked), before.from + 1u);
