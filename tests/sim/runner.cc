@@ -6,6 +6,7 @@
 #include <ctime>
 #include <malloc.h>
 #include <poll.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,7 +21,14 @@ namespace sim
 namespace
 {
 
-constexpr unsigned HANG_S = 300; /* a run that takes longer hangs */
+constexpr time_t HANG_S = 300; /* a run that takes longer, of a core, hangs */
+
+void watch_for_hang()
+{
+    itimerval timer = {};
+    timer.it_value.tv_sec = HANG_S;
+    setitimer(ITIMER_PROF, &timer, nullptr);
+}
 
 /* Of the run under way in this process. */
 struct Running {
@@ -85,7 +93,7 @@ void tell(const Outcome &o)
 Outcome outcome_of_status(int status)
 {
     Outcome o = {};
-    bool hangs = WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM;
+    bool hangs = WIFSIGNALED(status) && WTERMSIG(status) == SIGPROF;
     o.failed = true;
     snprintf(o.checker, sizeof(o.checker), "%s", hangs ? "hang" : "crash");
     snprintf(o.text, sizeof(o.text), "the run ended by signal %d",
@@ -111,7 +119,7 @@ bool is_over(const Plan &plan, uint64_t index, double until_s)
     for (; !is_over(plan, index, until_s); index += plan.jobs) {
         Setup setup = setup_at(plan, index);
         running.index = index;
-        alarm(HANG_S);
+        watch_for_hang();
         tell(run_here(setup, plan.print));
         if (setup.trace != nullptr)
             fflush(setup.trace);
