@@ -1,6 +1,8 @@
 """Three real kv processes and a small Redis client, for the tests of this folder."""
 
+import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -159,6 +161,8 @@ class Cluster:
         self.listen = dict(zip((1, 2, 3), free_ports(3, socket.SOCK_STREAM)))
         if driver == "dpdk":  # over memif: nobody else is on its wires
             addresses = [f"10.77.0.{number}:7410" for number in (1, 2, 3)]
+        elif driver == "verbs":  # the devices of tests/vm
+            addresses = [f"10.77.0.{number}:7440" for number in (1, 2, 3)]
         elif driver == "shm":
             addresses = [f"shm:{self.name}-{number}" for number in (1, 2, 3)]
         else:
@@ -168,6 +172,8 @@ class Cluster:
     def __enter__(self):
         self.temporary = tempfile.TemporaryDirectory(prefix="trireme-kv-")
         self.folder = self.temporary.name
+        if self.driver == "verbs":
+            self.options += ["--driver-options", "key=" + self.make_key()]
         self.nodes = {number: Node(self, number) for number in (1, 2, 3)}
         try:
             for node in self.nodes.values():
@@ -178,6 +184,23 @@ class Cluster:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def make_key(self):
+        """The key of the cluster, in a file that only its owner may read."""
+        path = os.path.join(self.folder, "key")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        return path
+
+    def counters(self, number, scope=""):
+        """What a node has counted, by name, in the scopes that begin so; those of the same name together."""
+        words = [self.trireme, "stat", "--node", f"{self.name}.{number}", "--once", "--json"]
+        report = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+        total = {}
+        for row in report["rows"]:
+            if row["scope"].startswith(scope):
+                total[row["name"]] = total.get(row["name"], 0) + row["value"]
+        return total
 
     def __exit__(self, kind, value, trace):
         if value is not None:

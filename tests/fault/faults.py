@@ -40,6 +40,10 @@ class ProcessFaults:
         self.round += 1
         return kind(*arguments)
 
+    def wants_more(self):
+        """Whether the rounds that were asked for are not enough."""
+        return False
+
     def roles(self):
         """The leader and the followers, in any order."""
         leader = self.cluster.leader()

@@ -50,7 +50,9 @@ class Batch:
         for worker in self.workers:
             worker.start()
         half = self.options.operations // 2
-        for _ in range(self.options.rounds):
+        rounds = 0
+        while rounds < self.options.rounds or faults.wants_more():
+            rounds += 1
             fault = faults.next()
             during = min(2 * half // 3, fault.operations_max)
             self.phase(half, half - during, fault.begin)

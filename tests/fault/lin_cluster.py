@@ -1,8 +1,6 @@
 """Clusters of kv processes that faults befall: in network namespaces, and with the fault driver around theirs."""
 
 import itertools
-import json
-import subprocess
 
 from kv_cluster import Client, Cluster
 
@@ -38,11 +36,9 @@ class FaultyCluster(Cluster):
             return
         marks = dict.fromkeys(("dropped_malformed", "retransmits"), 0)
         for number in self.nodes:
-            words = [self.trireme, "stat", "--node", f"{self.name}.{number}", "--once", "--json"]
-            report = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
-            for row in report["rows"]:
-                if row["name"] in marks:
-                    marks[row["name"]] += row["value"]
+            count = self.counters(number)
+            for name in marks:
+                marks[name] += count.get(name, 0)
         print("marks of the weather:", marks, flush=True)
         assert sum(marks.values()) > 0, "the fault driver did nothing"
 
