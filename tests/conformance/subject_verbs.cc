@@ -99,12 +99,14 @@ bool register_verbs()
     const struct {
         const char *name, *options;
     } ways[] = {
-        {"verbs", ",ack_timeout=15"},     {"verbswindow", ",fence=window"},
-        {"verbsaccess", ",fence=access"}, {"verbsreset", ",fence=reset"},
+        {"verbs", ""},
+        {"verbswindow", ",fence=window"},
+        {"verbsaccess", ",fence=access"},
+        {"verbsreset", ",fence=reset"},
         {"verbsread", ",settle=read"},
     };
     for (const auto &way : ways) {
-        std::string options = way.options;
+        std::string options = std::string(",ack_timeout=15") + way.options;
         Subject subject = {way.name, driver,
                            [options] { return std::make_unique<VerbsWorld>(options); }};
         subject.fences = 60; // each waits for the kernel, and is emulated
