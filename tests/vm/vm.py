@@ -67,34 +67,41 @@ def program(name, package):
 # ---- the kernel
 
 
-def apt(*words):
+def apt(*words, folder="."):
     try:
-        run = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        run = subprocess.run(
+            words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
     except FileNotFoundError as error:
         raise Impossible(f"no {words[0]} to fetch a kernel with") from error
     return run.returncode, run.stdout
 
 
-def fetch_kernel(cache):
-    """Downloads the current kernel's package and unpacks what is needed of it."""
+def download(folder):
+    """Downloads the package of the current kernel into a folder. Returns its name and its file."""
     _, said = apt("apt-cache", "depends", "linux-image-amd64")
     match = re.search(r"Depends: (linux-image-[0-9]\S*-amd64)", said)
     if match is None:
         raise Impossible("apt knows no package linux-image-amd64 (apt-get update?)")
-    package = match[1]
+    status, said = apt("apt-get", "-q", "download", match[1], folder=folder)
+    debs = glob.glob(os.path.join(folder, "*.deb"))
+    if status != 0 or not debs:
+        raise Impossible(f"apt-get could not download {match[1]}: {said.strip().splitlines()[-1:]}")
+    return match[1], debs[0]
+
+
+def fetch_kernel(cache):
+    """Downloads the current kernel's package and unpacks what is needed of it."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        here = os.getcwd()
-        os.chdir(folder)
         try:
-            status, said = apt("apt-get", "-q", "download", package)
-        finally:
-            os.chdir(here)
-        debs = glob.glob(os.path.join(folder, "*.deb"))
-        if status != 0 or not debs:
-            raise Impossible(f"apt-get could not download {package}: {said.strip().splitlines()[-1:]}")
+            package, deb = download(folder)
+        except Impossible:
+            # The lists of packages may be missing, or older than what the mirror has.
+            apt("apt-get", "-q", "update")
+            package, deb = download(folder)
         tree = os.path.join(folder, "tree")
         os.mkdir(tree)
-        with subprocess.Popen(["dpkg", "--fsys-tarfile", debs[0]], stdout=subprocess.PIPE) as source:
+        with subprocess.Popen(["dpkg", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as source:
             # tar complains of patterns that match nothing; what counts is looked at below.
             subprocess.run(
                 ["tar", "-x", "-C", tree, "--wildcards", "--no-wildcards-match-slash", *KEPT],
@@ -396,9 +403,18 @@ def run(options):
         return DIED
 
 
+def check(options):
+    """Whether there can be such a machine here; its kernel is fetched."""
+    program("qemu-system-x86_64", "qemu-system-x86")
+    system_files(Tree(), options.devices)
+    vmlinux(kernel_tree(options.cache), options.cache)
+    return 0
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", default="build/vm", help="folder for the kernel (build/vm)")
+    parser.add_argument("--check", action="store_true", help="run nothing; 77 when there can be no such machine here")
     parser.add_argument("--file", action="append", default=[], metavar="SRC[:DEST]", help="a file with its libraries, or a folder")
     parser.add_argument("--python", action="store_true", help="Python, too")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set for the command")
@@ -412,7 +428,7 @@ def arguments():
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND [ARGUMENT]...")
     options = parser.parse_args()
     options.command = options.command[1:] if options.command[:1] == ["--"] else options.command
-    if not options.command:
+    if not options.command and not options.check:
         parser.error("a command is needed")
     options.cache = os.path.abspath(options.cache)
     return options
@@ -420,7 +436,8 @@ def arguments():
 
 if __name__ == "__main__":
     try:
-        sys.exit(run(arguments()))
+        chosen = arguments()
+        sys.exit(check(chosen) if chosen.check else run(chosen))
     except Impossible as reason:
         say(f"cannot run: {reason}")
         sys.exit(SKIP)
