@@ -66,6 +66,8 @@ class Forger
         while (has_records && at + sizeof(tr_record) <= sent.bytes) {
             tr_record *record =
                 reinterpret_cast<tr_record *>(reinterpret_cast<uint8_t *>(sent.words.data()) + at);
+            if (record->payload_bytes > sent.bytes - at - sizeof(*record))
+                return; /* forged: its length may have come around to a small one */
             uint64_t bytes = tr_record_bytes(record->payload_bytes);
             if (bytes > sent.bytes - at)
                 return;
