@@ -453,7 +453,12 @@ void tr_recv_prepare(struct tr_replica *r, uint8_t from, const struct tr_message
         return;
     }
     if (tr_ballot_equal(p->ballot, r->promised)) {
-        tr_election_wait(r);
+        if (p->generation_lost == 0) {
+            tr_election_wait(r); /* phase 1 goes on; a leader that lost its ring shows nothing */
+        } else if (r->grant.generation <= p->generation_lost &&
+                   !TR_CANARY(r->canary, LOST_GRANT_STANDS)) {
+            tr_acceptor_refence(r);
+        }
         r->promise_from = p->slot_from;
         if (tr_ballot_none(r->fencing) || TR_CANARY(r->canary, PROMISE_BEFORE_FENCED)) {
             promise_page(r, from,

@@ -33,6 +33,7 @@
 #define TR_CANARY_SEARCHED_TABLE(X)                                                         \
     X(SILENT_REPLICATED, "goes on replicating to a peer that is announced dead, or silent") \
     X(GENERATION_REPEATED, "grants a ring again under a generation that it had")            \
+    X(LOST_GRANT_STANDS, "writes on into a ring that was lost, under the same generation")  \
     X(REFUSED_COUNTS, "counts a write that was refused")                                    \
     X(STALE_ACK_COUNTS, "counts acknowledgements of other ballots")                         \
     X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                             \

@@ -287,8 +287,9 @@ static void lead(struct tr_replica *r)
         struct tr_grant grant = p->grant;
         tr_proposer_reset_peer(r, i);
         p->heard_ns = r->now_ns;
-        p->grant = grant;
-        p->ring = grant.generation != 0 && i != r->self;
+        if (grant.generation != 0 && i != r->self) {
+            tr_grant_take(r, i, &grant);
+        }
     }
     struct tr_effect *effect = tr_effect_add(r, TR_EFFECT_LEADER);
     effect->u.leader.ballot = r->ballot;
@@ -367,24 +368,6 @@ static bool adopt_page(struct tr_replica *r, uint8_t from, const struct tr_messa
     return true;
 }
 
-/* A promise that comes after the election: the peer grants its ring now, or again. */
-static void late_promise(struct tr_replica *r, uint8_t from, const struct tr_promise *p)
-{
-    struct tr_peer *peer = &r->peer[from];
-    if (p->grant.generation == 0 || (peer->ring && peer->grant.generation == p->grant.generation)) {
-        return;
-    }
-    peer->grant = p->grant;
-    peer->grant_vector_hash = r->vector_hash;
-    peer->ring = true;
-    peer->slot_written = peer->slot_sent =
-        peer->slot_acked > r->slot_commit ? peer->slot_acked : r->slot_commit;
-    peer->slot_recyclable =
-        p->slot_truncated > peer->slot_recyclable ? p->slot_truncated : peer->slot_recyclable;
-    tr_trace(r, TR_TRACE_RING, from, 0, p->grant.generation, peer->slot_sent);
-    r->pending |= TR_PENDING_REPLICATE;
-}
-
 void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message *m)
 {
     const struct tr_promise *p = tr_message_body(m);
@@ -406,7 +389,7 @@ void tr_recv_promise(struct tr_replica *r, uint8_t from, const struct tr_message
         return;
     }
     if (r->role == TR_REPLICA_LEADER) {
-        late_promise(r, from, p);
+        tr_grant_offered(r, from, p); /* late, or anew: the election is over */
         return;
     }
     if (peer->promised || p->slot_first != peer->page_next || p->slot_last < p->slot_first ||

@@ -116,7 +116,9 @@ struct tr_prevoted {
 
 struct tr_prepare {
     struct tr_ballot ballot;
-    uint64_t slot_from; /* first slot of the page wanted */
+    uint64_t slot_from;       /* first slot of the page wanted */
+    uint64_t generation_lost; /* the newest grant that it had, and can write through no more; 0: it
+                                 asks for none */
 };
 
 /** One page of a promise (rule 12): all that is accepted here in slot_first .. slot_last follows as

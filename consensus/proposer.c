@@ -179,13 +179,6 @@ static uint64_t stamped_end(const struct tr_replica *r)
     return tr_unlikely(r->slot_restamp <= r->slot_restamp_last) ? r->slot_restamp : r->slot_next;
 }
 
-/* The slot after which a peer's own acknowledgements say nothing new: what is chosen need not be
- * acknowledged. */
-static uint64_t base_of(const struct tr_replica *r, const struct tr_peer *p)
-{
-    return p->slot_acked > r->slot_commit ? p->slot_acked : r->slot_commit;
-}
-
 /*
  * The last slot, at most `last`, for which a follower's log has room as far as it has told: a
  * one-sided write cannot be refused for want of room. A leader proposes into three quarters of its
@@ -235,9 +228,9 @@ static void replicate_emit(struct tr_replica *r, uint16_t peers, uint64_t first,
     effect->u.replicate.slot_last = last;
 }
 
-static bool is_silent(const struct tr_replica *r, const struct tr_peer *p)
+bool tr_proposer_is_silent(const struct tr_replica *r, uint8_t peer)
 {
-    return r->now_ns - p->heard_ns > CONTACT_TIMEOUTS * r->config.election_timeout_ns &&
+    return r->now_ns - r->peer[peer].heard_ns > CONTACT_TIMEOUTS * r->config.election_timeout_ns &&
            !TR_CANARY(r->canary, SILENT_REPLICATED);
 }
 
@@ -253,9 +246,9 @@ void tr_proposer_replicate(struct tr_replica *r)
     for (uint16_t others = r->others; others != 0; others &= (uint16_t)(others - 1)) {
         uint8_t i = (uint8_t)__builtin_ctz(others);
         struct tr_peer *p = &r->peer[i];
-        uint64_t base = base_of(r, p);
+        uint64_t base = tr_peer_base(r, p);
         uint64_t sent = p->slot_sent > base ? p->slot_sent : base;
-        if (sent >= last || tr_unlikely(is_silent(r, p))) {
+        if (sent >= last || tr_unlikely(tr_proposer_is_silent(r, i))) {
             continue;
         }
         uint64_t limit = limit_of(r, p, base, last);
@@ -298,7 +291,7 @@ void tr_proposer_retransmit(struct tr_replica *r)
     }
     for (uint8_t i = 0; i < r->member_count; i++) {
         struct tr_peer *p = &r->peer[i];
-        uint64_t base = base_of(r, p);
+        uint64_t base = tr_peer_base(r, p);
         bool waits = i != r->self && p->slot_sent > base;
         if (waits && r->now_ns - p->progress_ns >= resend_after_ns(r, p)) {
             p->slot_sent = base;
@@ -317,7 +310,7 @@ void tr_proposer_retransmit(struct tr_replica *r)
 static void fill_gap(struct tr_replica *r, uint8_t from, const struct tr_accepted *a)
 {
     struct tr_peer *p = &r->peer[from];
-    uint64_t first = base_of(r, p) + 1;
+    uint64_t first = tr_peer_base(r, p) + 1;
     if (r->now_ns < p->resend_ns || first > p->slot_sent) {
         return;
     }
@@ -340,8 +333,7 @@ void tr_proposer_reset_peer(struct tr_replica *r, uint8_t peer)
     p->stamp_acked = p->lease_stamp = 0;
     p->resend_ns = 0;
     p->progress_ns = r->now_ns;
-    p->ring = false;
-    p->grant.generation = 0;
+    tr_grant_forget(r, peer);
     p->read_id = 0;
     p->forward_next = p->forward_stream = 0;
     p->forward_ack = false;
@@ -583,16 +575,6 @@ void tr_recv_accepted(struct tr_replica *r, uint8_t from, const struct tr_messag
 
 /* ---- one-sided */
 
-static void ring_lost(struct tr_replica *r, uint8_t peer)
-{
-    struct tr_peer *p = &r->peer[peer];
-    p->ring = false;
-    p->grant.generation = 0;
-    p->slot_sent = base_of(r, p);
-    r->pending |= TR_PENDING_REPLICATE;
-    tr_trace(r, TR_TRACE_RING_LOST, peer, 0, p->slot_written, 0);
-}
-
 void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
 {
     uint8_t peer = ev->u.written.peer;
@@ -607,9 +589,7 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
         uint64_t *count = ev->u.written.status == TR_WRITTEN_REFUSED ? &r->count.written_refused
                                                                      : &r->count.written_broken;
         (*count)++;
-        ring_lost(
-            r,
-            peer); /* only this peer stops counting; it is asked by message from here on (rule 9) */
+        tr_grant_lost(r, peer); /* only this peer stops counting (rule 9) */
         return;
     }
     r->count.written++;
@@ -618,7 +598,7 @@ void tr_proposer_written(struct tr_replica *r, const struct tr_event *ev)
         return;
     }
     /* Completions count as a prefix; what it acknowledged, or is chosen already, may be skipped. */
-    uint64_t prefix = p->slot_written > base_of(r, p) ? p->slot_written : base_of(r, p);
+    uint64_t prefix = p->slot_written > tr_peer_base(r, p) ? p->slot_written : tr_peer_base(r, p);
     if (ev->u.written.slot_first > prefix + 1 || ev->u.written.slot_last >= r->slot_next ||
         ev->u.written.slot_last <= p->slot_written) {
         return;
@@ -665,6 +645,7 @@ void tr_proposer_heartbeat(struct tr_replica *r)
         tr_proposer_contact(r);
         tr_read_confirm(r);
     }
+    tr_grant_ask(r);
     if (tr_unlikely(!tr_proposer_has_room(r, r->config.entry_bytes_max))) {
         tr_learner_want_room(r); /* nothing may be applied any more that would ask for it */
     }

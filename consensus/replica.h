@@ -155,6 +155,7 @@ struct tr_replica_counts {
     uint64_t fetches_sent, learns_received, snapshots_made, snapshots_installed, snapshots_damaged,
         snapshot_chunks_sent, snapshot_chunks_received;
     uint64_t written, written_refused, written_broken, entries_seen, fences, fences_superseded;
+    uint64_t grants_asked;
     uint64_t reads, read_rounds, lease_reads, recoveries, log_wraps, quorums_void;
 };
 

@@ -67,8 +67,15 @@ struct tr_peer {
     uint64_t rtt_ns;       /* smoothed */
     struct tr_grant grant; /* generation 0: by messages */
     uint64_t grant_vector_hash;
-    bool ring;   /* replicates through the grant */
-    bool bitmap; /* has acknowledged out of order: look at tr_slot.acked */
+    uint64_t ring_ns;      /* since when it replicates through the grant */
+    uint64_t ring_ask_ns;  /* when it is asked for another, if it has none */
+    uint64_t ring_wait_ns; /* between two times that it is asked */
+    bool ring;             /* replicates through the grant */
+    bool bitmap;           /* has acknowledged out of order: look at tr_slot.acked */
+
+    /* Never reset: the newest grant of it that was used, by its generation. None that is not newer
+     * is taken: it was lost, or is over. */
+    uint64_t generation_used;
 
     /* Candidate. */
     bool prevoted, promised; /* promised: the chain of pages is complete */
@@ -408,6 +415,26 @@ uint64_t tr_proposer_stamp(struct tr_replica *r);
 uint64_t tr_proposer_contact_age_ns(const struct tr_replica *r);
 /** Whether the leader's own log may grow by this. */
 bool tr_proposer_has_room(struct tr_replica *r, uint32_t payload_bytes);
+
+/** Whether nothing came from a peer for so long that nothing is sent to it any more. */
+bool tr_proposer_is_silent(const struct tr_replica *r, uint8_t peer);
+/** The slot up to which a peer's own acknowledgements say nothing new: what is chosen need not be
+ * acknowledged. */
+static inline uint64_t tr_peer_base(const struct tr_replica *r, const struct tr_peer *p)
+{
+    return p->slot_acked > r->slot_commit ? p->slot_acked : r->slot_commit;
+}
+
+/* ---- grant.c: the grants of the followers, as their leader holds them */
+void tr_grant_take(struct tr_replica *r, uint8_t peer, const struct tr_grant *grant);
+/** Has no grant of a peer: a new ballot, or a new incarnation of it. */
+void tr_grant_forget(struct tr_replica *r, uint8_t peer);
+/** A write failed: this ring is written to no more. */
+void tr_grant_lost(struct tr_replica *r, uint8_t peer);
+/** A promise that comes after the election: the peer grants its ring now, or again. */
+void tr_grant_offered(struct tr_replica *r, uint8_t from, const struct tr_promise *p);
+/** Asks those whose ring was lost for another. */
+void tr_grant_ask(struct tr_replica *r);
 
 /* ---- acceptor.c */
 void tr_recv_accept(struct tr_replica *r, uint8_t from, const struct tr_message *m);

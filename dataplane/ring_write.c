@@ -62,8 +62,11 @@ static tr_noinline bool open_remote(struct tr_group *g, struct tr_outlet *o,
 bool tr_ring_write_ready(struct tr_group *g, struct tr_outlet *o)
 {
     const struct tr_grant *grant = tr_replica_grant(g->replica, o->member);
-    if (grant == NULL)
+    if (grant == NULL) {
+        if (o->open && o->posted == o->completed)
+            close_remote(g, o); /* lost: nothing is written there any more */
         return false;
+    }
     if (tr_likely(o->open && o->generation == grant->generation))
         return true;
     return open_remote(g, o, grant);

@@ -187,6 +187,7 @@ static const struct core_count core_counts[] = {
     CORE(entries_seen, "records drained from inbound rings"),
     CORE(fences, "fences begun"),
     CORE(fences_superseded, "fences that a higher ballot overtook"),
+    CORE(grants_asked, "times that a ring was asked for again which broke"),
     CORE(reads, "rounds of reads asked for"),
     CORE(read_rounds, "rounds of reads confirmed over the network"),
     CORE(lease_reads, "rounds of reads answered under a lease"),

@@ -154,6 +154,7 @@ const char *canary_profile(uint32_t canary)
     case TR_CANARY_RECOVER_WITHOUT_VALUES:
     case TR_CANARY_FORGET_PROMISE:
     case TR_CANARY_SILENT_REPLICATED:
+    case TR_CANARY_LOST_GRANT_STANDS:
         return "crashes";
     case TR_CANARY_NONE:
     case TR_CANARY_COUNT:

@@ -188,7 +188,8 @@ std::string body_of(Sent &sent)
     }
     case TR_MESSAGE_PREPARE:
         return words_of(sent.body<tr_prepare>()->ballot) +
-               " from=" + number(sent.body<tr_prepare>()->slot_from);
+               " from=" + number(sent.body<tr_prepare>()->slot_from) +
+               (sent.body<tr_prepare>()->generation_lost != 0 ? " lost" : "");
     case TR_MESSAGE_PROMISE:
         return promise(sent);
     case TR_MESSAGE_REJECT:

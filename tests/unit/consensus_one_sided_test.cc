@@ -149,4 +149,141 @@ TEST(OneSided, WhatIsGoneFromTheLog_TakesNothingAlongThatIsNot)
     EXPECT_EQ(last, tr_replica_ring_void(leader, 1, first, last)) << "the ring is given up";
 }
 
+/* ---- a ring that is lost, and granted again */
+
+/* A leader whose ring to the next node broke; nobody was told yet. */
+uint64_t break_ring(Rings &r)
+{
+    uint64_t generation = r.w.at(0)->peer[1].grant.generation;
+    uint64_t slot = r.w.at(0)->slot_next;
+    r.loses = [slot](uint8_t to, uint64_t at) { return to == 1 && at == slot; };
+    r.w.propose(0, slot);
+    r.w.written(0, 1, slot, slot, TR_WRITTEN_BROKEN);
+    EXPECT_FALSE(r.w.at(0)->peer[1].ring);
+    return generation;
+}
+
+TEST(OneSided, ARingThatBroke_IsGrantedAnewWithoutAnElection)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    uint64_t round = r.w.at(0)->ballot.round, fences = r.w.at(1)->count.fences;
+    uint64_t others = r.w.at(2)->count.fences, lost = break_ring(r);
+    ASSERT_TRUE(r.run_until([&] { return r.w.at(0)->peer[1].ring; }));
+    EXPECT_GT(r.w.at(0)->peer[1].grant.generation, lost);
+    EXPECT_EQ(r.w.at(1)->grant.generation, r.w.at(0)->peer[1].grant.generation);
+    EXPECT_EQ(fences + 1, r.w.at(1)->count.fences) << "closed and drained before";
+    EXPECT_EQ(others, r.w.at(2)->count.fences) << "nobody else is disturbed";
+    EXPECT_EQ(round, r.w.at(0)->ballot.round);
+    EXPECT_EQ(TR_REPLICA_LEADER, r.w.at(0)->role);
+    uint64_t written = r.w.at(0)->count.written, slot = r.w.at(0)->slot_next;
+    r.w.propose(0, 7);
+    ASSERT_TRUE(r.run_until([&] { return r.w.at(0)->slot_commit >= slot; }));
+    EXPECT_GT(r.w.at(0)->count.written, written);
+}
+
+TEST(OneSided, ARequestForALostRingThatComesAgain_IsAnsweredWithTheSameGrant)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    break_ring(r);
+    r.w.run(3 * HEARTBEAT_NS, [](Sent &s) { return s.type() != TR_MESSAGE_PREPARE; });
+    Sent asked;
+    ASSERT_TRUE(r.w.take(0, 1, TR_MESSAGE_PREPARE, &asked));
+    ASSERT_NE(0u, asked.body<tr_prepare>()->generation_lost);
+    r.w.hand(asked);
+    ASSERT_TRUE(r.run_until([&] { return r.w.at(0)->peer[1].ring; }));
+    uint64_t generation = r.w.at(1)->grant.generation, fences = r.w.at(1)->count.fences;
+    r.w.hand(asked);
+    ASSERT_TRUE(r.run_until([&] { return r.w.now_ns > 0; }));
+    EXPECT_EQ(generation, r.w.at(1)->grant.generation);
+    EXPECT_EQ(fences, r.w.at(1)->count.fences);
+    EXPECT_EQ(generation, r.w.at(0)->peer[1].grant.generation);
+}
+
+TEST(OneSided, AGrantThatWasLost_IsNotTakenAgain)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    Sent promise = r.w.make<tr_promise>(1, 0, TR_MESSAGE_PROMISE);
+    tr_promise *p = promise.body<tr_promise>();
+    p->ballot = r.w.at(0)->ballot;
+    p->slot_first = p->slot_last = 1;
+    p->grant = r.w.at(0)->peer[1].grant;
+    p->vector = r.w.at(0)->vector;
+    break_ring(r);
+    r.w.hand_forged(promise);
+    EXPECT_FALSE(r.w.at(0)->peer[1].ring) << "an old promise that was under way for long";
+    p->grant.generation++;
+    r.w.hand_forged(promise);
+    EXPECT_TRUE(r.w.at(0)->peer[1].ring);
+    p->grant.generation--;
+    r.w.hand_forged(promise);
+    EXPECT_EQ(p->grant.generation + 1, r.w.at(0)->peer[1].grant.generation)
+        << "the newer one stays";
+}
+
+TEST(OneSided, WhatLandedInALostRing_IsInTheLogBeforeItIsGrantedAnew)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    r.w.crash(2);
+    r.w.node(1).fences_by_hand = true;
+    r.loses = [](uint8_t, uint64_t) { return true; };
+    uint64_t slot = r.w.at(0)->slot_next;
+    r.w.propose(0, 1);
+    tr_record header;
+    tr_piece payload;
+    ASSERT_TRUE(tr_replica_ring_record(r.w.at(0), 1, slot, 0, &header, &payload));
+    std::vector<uint64_t> words((sizeof(header) + payload.bytes + 63) / 8, 0);
+    memcpy(words.data(), &header, sizeof(header));
+    memcpy(words.data() + 8, payload.data, payload.bytes);
+    /* It counts, and lies in the ring when that breaks. */
+    r.w.written(0, 1, slot, slot);
+    ASSERT_EQ(slot, r.w.at(0)->slot_commit);
+    uint64_t lost = break_ring(r);
+    r.run_until([&] { return !tr_ballot_none(r.w.at(1)->fencing); });
+    ASSERT_FALSE(tr_ballot_none(r.w.at(1)->fencing)) << "asked for another";
+    EXPECT_EQ(lost, r.w.at(1)->grant.generation) << "still the one that is drained";
+    const tr_record *record = reinterpret_cast<const tr_record *>(words.data());
+    tr_event event{};
+    event.type = TR_EVENT_ENTRIES_SEEN;
+    event.u.entries_seen = {lost, &record, 1, 0};
+    r.w.step(1, event);
+    ASSERT_NE(nullptr, tr_log_at(&r.w.at(1)->log, slot));
+    r.w.fenced(1);
+    EXPECT_GT(r.w.at(1)->grant.generation, lost);
+    r.w.step(1, event); /* what lands later is of a grant that is over */
+    EXPECT_EQ(1u, tr_replica_entries_admitted(r.w.at(1)));
+    EXPECT_TRUE(r.run_until([&] { return r.w.at(0)->peer[1].ring; }));
+}
+
+TEST(OneSided, ARingThatIsLostAtOnce_IsAskedForEverMoreSeldom)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    uint64_t before = r.w.at(0)->count.grants_asked, begin_ns = r.w.now_ns;
+    for (int i = 0; i < 8; i++) {
+        break_ring(r);
+        ASSERT_TRUE(r.run_until([&] { return r.w.at(0)->peer[1].ring; })) << i;
+    }
+    EXPECT_EQ(before + 8, r.w.at(0)->count.grants_asked);
+    EXPECT_GT(r.w.now_ns - begin_ns, 64 * HEARTBEAT_NS);
+}
+
+TEST(OneSided, ALeaderThatOnlyAsksForRings_PutsNobodyOff)
+{
+    Rings r(one_sided(3));
+    ASSERT_TRUE(r.elect());
+    break_ring(r);
+    uint64_t election_ns = r.w.at(1)->timer[TR_TIMER_ELECTION];
+    Sent asked = r.w.make<tr_prepare>(0, 1, TR_MESSAGE_PREPARE);
+    asked.body<tr_prepare>()->ballot = r.w.at(0)->ballot;
+    asked.body<tr_prepare>()->slot_from = 1;
+    asked.body<tr_prepare>()->generation_lost = r.w.at(1)->grant.generation;
+    r.w.now_ns += 1000;
+    r.w.hand_forged(asked);
+    EXPECT_EQ(election_ns, r.w.at(1)->timer[TR_TIMER_ELECTION]);
+}
+
 } // namespace
