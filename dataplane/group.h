@@ -127,6 +127,7 @@ struct tr_run_plan {
 /* Counters of a group; in the segment. */
 struct tr_group_stats {
     uint64_t *role, *leader, *ballot_round, *slot_commit, *slot_apply, *slot_snapshot, *slot_first;
+    uint64_t *peers_one_sided;
     uint64_t *send_dropped, *session_resubmits, *messages_held, *held_dropped, *storage_failed;
     uint64_t *core[44]; /* struct tr_replica_counts, field by field */
 };

@@ -216,6 +216,7 @@ void tr_group_add_counters(struct tr_group *g, struct tr_counters *c)
     GAUGE(slot_apply, "last slot applied");
     GAUGE(slot_snapshot, "slot of the last snapshot");
     GAUGE(slot_first, "first slot in the log");
+    GAUGE(peers_one_sided, "peers into whose rings this leader writes");
     COUNTER(send_dropped, "messages that a full queue lost");
     COUNTER(session_resubmits, "times that commands of this node's sessions were proposed again");
     COUNTER(messages_held, "messages dropped because the disk is behind");
@@ -251,6 +252,7 @@ void tr_group_publish(struct tr_group *g)
     tr_store_relaxed(g->stats.slot_apply, s.slot_apply);
     tr_store_relaxed(g->stats.slot_snapshot, s.slot_snapshot);
     tr_store_relaxed(g->stats.slot_first, s.slot_first);
+    tr_store_relaxed(g->stats.peers_one_sided, s.peers_one_sided);
     tr_store_relaxed(g->stats.held_dropped, g->hold.dropped);
     if (g->wal != NULL)
         tr_store_relaxed(g->stats.storage_failed, g->wal->stats.failed);
