@@ -286,10 +286,12 @@ static int start(struct dpdk_device *device, const struct dpdk_device_setup *set
         return result;
     if (device->tells_links)
         rte_eth_dev_callback_register(device->id, RTE_ETH_EVENT_INTR_LSC, link_changed, device);
-    result = rte_eth_dev_start(device->id);
-    if (result != 0 && !device->is_client)
-        return refuse(device, "does not start", result, error, error_bytes);
-    device->is_started = result == 0;
+    if (!device->is_client) {
+        result = rte_eth_dev_start(device->id);
+        if (result != 0)
+            return refuse(device, "does not start", result, error, error_bytes);
+        device->is_started = true;
+    }
     if (rte_eth_macaddr_get(device->id, &mac) == 0)
         memcpy(device->own.mac.byte, mac.addr_bytes, sizeof(device->own.mac.byte));
     /* Neighbour discovery asks groups. */

@@ -5,7 +5,7 @@
 #define TR_DRIVERS_DPDK_DEVICE_H
 
 #include "drivers/dpdk/eal.h"
-#include "drivers/dpdk/gate.h"
+#include "drivers/dpdk/relay.h"
 #include "drivers/dpdk/steering.h"
 #include "drivers/extra.h"
 
@@ -45,7 +45,17 @@ struct dpdk_device_setup {
     const struct dpdk_options *options;
     const struct tr_endpoint *own; /* of the node: the address, and queue 0's UDP port */
     bool is_memif;
-    bool is_client; /* memif: connects, and need not find its peer */
+    bool is_client; /* memif: is started when there is a peer to connect to */
+};
+
+/* How a memif interface is connected. All of it is the port's thread's. */
+struct dpdk_memif {
+    struct tr_relay relay;
+    int listener;                /* a server's: of its peer; a client's: of its own PMD */
+    bool is_up;                  /* the PMD has connected, and may be polled */
+    uint64_t retry_tsc;          /* a client's: when to look for its peer next */
+    char outer[DPDK_PATH_BYTES]; /* the socket at which the server's port listens, */
+    char inner[DPDK_PATH_BYTES]; /* and that between this process's port and PMD */
 };
 
 /* A device of this process. */
@@ -55,11 +65,10 @@ struct dpdk_device {
     uint16_t id;
     uint16_t queue_count;
     bool is_made;    /* by us: removed at the end */
-    bool is_started; /* memif: written by EAL's thread, the gate being shut */
+    bool is_started; /* memif: written by EAL's thread */
     bool is_memif, is_client;
-    struct tr_gate_chore chore; /* memif's client: to connect again, */
-    char path[DPDK_PATH_BYTES]; /* to this socket */
-    bool tells_links;           /* its link's changes come as interrupts */
+    struct dpdk_memif memif;
+    bool tells_links; /* its link's changes come as interrupts */
     bool has_checksum_rx, has_checksum_tx;
     uint32_t mtu;
     uint64_t open_queues; /* bits of those that ports have */
@@ -81,13 +90,20 @@ int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
 void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue);
 
 /* Memif (memif.c): the interface of one peer and queue, in a directory; the node with the smaller
- * number listens. Connections are made and broken by EAL's thread, which therefore opens and closes
- * these devices, too. Returns: as tr_dpdk_device_open. */
+ * number listens. EAL's thread opens, starts and closes these devices, since it is what connects
+ * and disconnects them. Returns: as tr_dpdk_device_open. */
 int tr_dpdk_memif_open(const struct dpdk_device_setup *setup, uint16_t self, uint16_t peer,
                        uint16_t queue, struct dpdk_device **out, char *error, size_t error_bytes);
 
-/* Closes it again. */
-void tr_dpdk_memif_close(struct dpdk_device *device);
+/* Closes it again. Returns: its pool, since received buffers may be in use still, for the caller to
+ * free. */
+struct rte_mempool *tr_dpdk_memif_close(struct dpdk_device *device);
+
+/* Goes on with its connection: finds a peer, shakes hands, notices its end. Returns: whether there
+ * is one and the device may be polled; *is_busy if more is to be done soon. Thread: the port's.
+ * Cost: a system call; waits for EAL's thread when a peer is new. */
+bool tr_dpdk_memif_step(struct dpdk_device *device, uint64_t now_tsc, uint64_t tsc_per_ms,
+                        bool *is_busy);
 
 /* Takes the lock of a node's queue in memif's directory. Returns: TR_OK with a descriptor,
  * TR_EBUSY, TR_EADDR (no such directory), TR_EPERM. */

@@ -102,11 +102,6 @@ static int make_memory(struct tr_port *port)
     port->by_node = tr_dpdk_take(port, table * sizeof(*port->by_node));
     port->open_lanes = tr_dpdk_take(port, lanes * sizeof(*port->open_lanes));
     port->wires = tr_dpdk_take(port, port->wire_max * sizeof(*port->wires));
-    if (port->options.memif[0] != '\0') {
-        port->gate = tr_dpdk_take(port, sizeof(*port->gate));
-        if (port->gate == NULL)
-            return TR_ENOMEM;
-    }
     if (port->lanes == NULL || port->by_address == NULL || port->by_node == NULL ||
         port->open_lanes == NULL || port->wires == NULL)
         return TR_ENOMEM;
@@ -168,6 +163,7 @@ static int wire_open(struct tr_port *port, uint32_t index, struct dpdk_device *d
                                .own = port->own,
                                .pool = device->pool[queue],
                                .is_told_up = true,
+                               .is_polled = !device->is_memif,
                                .tx = tx};
     wire->own.mac = device->own.mac;
     wire->link_count = device->link_count;
@@ -186,15 +182,22 @@ static void wire_close(struct tr_port *port, uint32_t index)
 {
     struct dpdk_wire *wire = &port->wires[index];
     struct dpdk_device *device = wire->device;
+    bool is_read;
     if (device == NULL)
         return;
-    tr_dpdk_rx_forget(port, index);
+    is_read = tr_dpdk_rx_forget(port, index);
     tr_dpdk_wire_clear(port, wire);
-    if (device->is_memif)
-        tr_dpdk_memif_close(device);
-    else
+    if (device->is_memif) {
+        struct rte_mempool *pool = tr_dpdk_memif_close(device);
+        if (is_read)
+            port->left[port->left_count++] = pool;
+        else
+            rte_mempool_free(pool);
+    } else {
         tr_dpdk_device_close(device, wire->queue);
+    }
     wire->device = NULL;
+    wire->is_polled = wire->is_up = false;
 }
 
 /* Opens the device that all peers are behind. Thread: that holds EAL's lock. */
@@ -240,10 +243,8 @@ static int open_links(struct tr_port *port, const struct tr_port_options *option
     }
     tr_eal_lock();
     result = tr_eal_start(&eal, options->error, options->error_bytes);
-    if (result == TR_OK && port->gate == NULL)
+    if (result == TR_OK && port->options.memif[0] == '\0')
         result = open_device(port, &base, options);
-    else if (result == TR_OK)
-        result = tr_gate_add(port->gate);
     tr_eal_unlock();
     if (result != TR_OK && port->lock_fd >= 0)
         close(port->lock_fd);
@@ -289,8 +290,8 @@ static void dpdk_close(struct tr_port *port)
         tr_dpdk_tx_forget(port, &port->lanes[i]);
     for (uint32_t i = 0; i < port->wire_max; i++)
         wire_close(port, i);
-    if (port->gate != NULL)
-        tr_gate_remove(port->gate);
+    while (port->left_count > 0)
+        rte_mempool_free(port->left[--port->left_count]);
     tr_eal_unlock();
     if (port->lock_fd >= 0)
         close(port->lock_fd);
@@ -354,7 +355,7 @@ static int open_memif(struct tr_port *port, uint32_t lane)
     if (result == TR_OK) {
         result = wire_open(port, index, device, 0, lane);
         if (result != TR_OK)
-            tr_dpdk_memif_close(device);
+            rte_mempool_free(tr_dpdk_memif_close(device));
     }
     tr_eal_unlock();
     if (result != TR_OK) /* peer_add has no other place for it */
@@ -438,16 +439,11 @@ static int dpdk_peer_remove(struct tr_port *port, tr_node_id peer)
 {
     uint32_t lane = tr_dpdk_lane_of_peer(port, peer);
     struct dpdk_lane *l = &port->lanes[lane];
-    const struct dpdk_slot *slot = &port->slots[port->rx_slot % DPDK_RX_SLOTS];
     if (lane == 0)
         return TR_ENOENT;
     tr_dpdk_tx_flush(port);
     tr_dpdk_tx_forget(port, l);
-    if (port->rx_slot < port->rx_count && slot->payload != NULL && slot->lane == lane) {
-        port->rx_at = 0; /* what is left of its datagram is nobody's */
-        port->rx_slot++;
-        port->stats.rx_dropped++;
-    }
+    tr_dpdk_rx_disown(port, lane);
     if (port->wires[l->wire].lane == lane) {
         tr_eal_lock();
         wire_close(port, l->wire);

@@ -3,7 +3,6 @@
 #define TR_DRIVERS_DPDK_DPDK_PORT_H
 
 #include "drivers/dpdk/device.h"
-#include "drivers/dpdk/gate.h"
 #include "drivers/dpdk/neighbour.h"
 #include "drivers/dpdk/packet.h"
 #include "drivers/driver.h"
@@ -36,6 +35,7 @@ struct dpdk_wire {
     uint16_t id;                /* the device's number in DPDK */
     uint16_t queue;
     bool is_up;
+    bool is_polled;      /* memif: only while there is a peer */
     bool is_told_up;     /* the state of the link that was told last */
     uint32_t lane;       /* of the only peer behind it (memif); 0: of everybody */
     uint32_t link_count; /* of changes that the device told, seen */
@@ -76,6 +76,9 @@ struct dpdk_lane {
     bool is_reassembly_made;
 };
 
+/* Instead of a lane: of a peer that was removed since. */
+#define DPDK_LANE_GONE UINT32_MAX
+
 /* A received frame. */
 struct dpdk_slot {
     const uint8_t *payload; /* NULL: not read yet */
@@ -98,9 +101,8 @@ struct tr_port {
     struct dpdk_options options;
     tr_node_id self;
     struct tr_endpoint own;
-    int lock_fd;               /* of the memif directory; -1: none */
-    struct tr_gate_slot *gate; /* with memif */
-    uint32_t payload_asked;    /* at most, of a datagram; 0: what the MTU allows */
+    int lock_fd;            /* of the memif directory; -1: none */
+    uint32_t payload_asked; /* at most, of a datagram; 0: what the MTU allows */
     uint32_t tick_count;
     bool is_due; /* an event may be */
 
@@ -114,6 +116,10 @@ struct tr_port {
     uint32_t rx_held; /* reassembled messages that the last rx_burst handed up */
     struct rte_mbuf *rx[DPDK_RX_SLOTS];
     struct dpdk_slot slots[DPDK_RX_SLOTS];
+
+    /* Pools of closed devices, whose messages were handed up; freed when those are given back. */
+    uint32_t left_count;
+    struct rte_mempool *left[DPDK_RX_SLOTS];
 
     /* Lanes with a frame open. */
     uint32_t open_count;
@@ -155,19 +161,6 @@ static inline bool tr_dpdk_is_from(const struct dpdk_lane *lane, const struct tr
 {
     return tr_ip_equal(&lane->end.ip, ip) &&
            (lane->end.port == udp_port || lane->source_port == udp_port);
-}
-
-/* Begins and ends bursts: see gate.h. */
-static inline bool tr_dpdk_enter(struct tr_port *port)
-{
-    return port->gate == NULL || tr_gate_enter(port->gate);
-}
-
-/* Ends them. */
-static inline void tr_dpdk_leave(struct tr_port *port)
-{
-    if (port->gate != NULL)
-        tr_gate_leave(port->gate);
 }
 
 /* The lane that a source belongs to; 0 if nobody's. */
@@ -213,8 +206,12 @@ void tr_dpdk_push(struct tr_port *port, struct dpdk_wire *wire);
 /* Gives up a peer's frame that messages gather in. */
 void tr_dpdk_tx_forget(struct tr_port *port, struct dpdk_lane *lane);
 
-/* Gives up the received frames of a wire that is closed. */
-void tr_dpdk_rx_forget(struct tr_port *port, uint32_t wire);
+/* Gives up the received frames of a wire that is closed, but for those that were handed up, which
+ * are their readers' until the next rx_burst. Returns: whether there are any. */
+bool tr_dpdk_rx_forget(struct tr_port *port, uint32_t wire);
+
+/* Makes the messages that a peer sent nobody's, since it is removed. */
+void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane);
 
 /* The table of the driver's own options; the struct that it fills is struct dpdk_options. Reads
  * them and checks what belongs together. Returns: TR_OK, TR_EINVAL. */

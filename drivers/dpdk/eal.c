@@ -11,9 +11,7 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -27,19 +25,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #define ARGUMENTS_MAX   24
 #define ARGUMENT_BYTES  96
 #define CPU_LIST_BYTES  80
 #define HUGE_PAGES_PATH "/sys/kernel/mm/hugepages"
-
-/* What the kernel tells of an epoll descriptor: a line of 70 bytes for each that it watches. */
-#define FDINFO_BYTES 16384
-
-/* Where EAL's epoll descriptor is looked for. */
-#define DESCRIPTORS_MAX 1024
 
 /* A call for EAL's thread. */
 struct tr_eal_call {
@@ -62,6 +53,11 @@ static struct {
 void tr_eal_lock(void)
 {
     pthread_mutex_lock(&eal.lock);
+}
+
+bool tr_eal_trylock(void)
+{
+    return pthread_mutex_trylock(&eal.lock) == 0;
 }
 
 void tr_eal_unlock(void)
@@ -287,54 +283,4 @@ int tr_eal_call(int (*function)(void *argument), void *argument)
     while (sem_wait(&eal.done) != 0) { /* a signal */
     }
     return call.result;
-}
-
-/* Whether an epoll descriptor watches the bell, by what the kernel tells of it. Nothing here
- * allocates: the process may be one that counts. */
-static bool watches_bell(int fd)
-{
-    char path[64];
-    char wanted[32];
-    char text[FDINFO_BYTES];
-    ssize_t bytes = -1;
-    int file;
-    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-    snprintf(wanted, sizeof(wanted), "tfd: %8d ", eal.bell);
-    file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file >= 0) {
-        bytes = read(file, text, sizeof(text) - 1);
-        close(file);
-    }
-    text[bytes > 0 ? bytes : 0] = '\0';
-    return strstr(text, wanted) != NULL;
-}
-
-/* The epoll descriptor that EAL's thread waits at, which is another one whenever a device was
- * added: the one that watches the bell. Returns: -1 if it is not found. */
-static int find_epoll(void)
-{
-    for (int fd = 0; fd < DESCRIPTORS_MAX; fd++) {
-        char path[64];
-        char target[32] = "";
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        if (readlink(path, target, sizeof(target) - 1) > 0 &&
-            strcmp(target, "anon_inode:[eventpoll]") == 0 && watches_bell(fd))
-            return fd;
-    }
-    return -1;
-}
-
-bool tr_eal_wait(uint64_t ns)
-{
-    struct timespec timeout = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    struct pollfd what = {.fd = find_epoll(), .events = POLLIN};
-    if (what.fd < 0)
-        return false;
-    return ppoll(&what, 1, &timeout, NULL) >= 0 || errno == EINTR;
-}
-
-void tr_eal_sleep(uint64_t ns)
-{
-    struct timespec time = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-    nanosleep(&time, NULL);
 }

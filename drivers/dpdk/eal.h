@@ -25,6 +25,9 @@ struct tr_eal_options {
 void tr_eal_lock(void);
 void tr_eal_unlock(void);
 
+/* The same, without waiting. Returns: whether it is begun. */
+bool tr_eal_trylock(void);
+
 /* Starts EAL unless it runs already. A note of what the caller should know (normal pages) is put
  * into `error`, even on success. The calling thread's CPUs stay what they were. Returns: TR_OK,
  * TR_ENOMEM (huge pages are wanted and not there), TR_EPERM, TR_ESYS. Thread: that holds the lock.
@@ -35,13 +38,6 @@ int tr_eal_start(const struct tr_eal_options *options, char *error, size_t error
  * waits for it: so that neither is in the middle of the other. Returns: what the function did, or
  * TR_ESYS. Thread: that holds the lock. */
 int tr_eal_call(int (*function)(void *argument), void *argument);
-
-/* Waits so long, or until EAL's thread has something to do. Returns: false, without having waited,
- * where that cannot be watched. Thread: EAL's. */
-bool tr_eal_wait(uint64_t ns);
-
-/* Waits so long. */
-void tr_eal_sleep(uint64_t ns);
 
 TR_END_C
 

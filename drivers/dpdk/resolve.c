@@ -10,9 +10,11 @@
 #define ASK_DOUBLINGS 7
 #define ASK_AGAIN_MS  1000
 
-/* Looks at a link whose device tells no changes: every so many ticks. Memif's is a look at memory.
- */
+/* Looks at a link whose device tells no changes: every so many ticks. */
 #define LINK_TICKS 128
+
+/* A tick comes so much sooner while a memif interface is being connected. */
+#define BUSY_FACTOR 16
 
 /* The peers behind a wire that has no others: up and down with it. */
 static void link_of_peer(struct tr_port *port, const struct dpdk_wire *wire)
@@ -25,6 +27,19 @@ static void link_of_peer(struct tr_port *port, const struct dpdk_wire *wire)
     lane->ask_tsc = port->tick_tsc;
 }
 
+/* A memif interface is up while there is a peer. Returns: whether to look again soon. */
+static bool look_at_memif(struct tr_port *port, struct dpdk_wire *wire)
+{
+    bool is_busy = false;
+    bool is_up = tr_dpdk_memif_step(wire->device, port->tick_tsc, port->tsc_per_ms, &is_busy);
+    if (is_up == wire->is_up)
+        return is_busy;
+    wire->is_up = wire->is_polled = is_up;
+    port->is_due = true;
+    link_of_peer(port, wire);
+    return is_busy;
+}
+
 static void look_at_link(struct tr_port *port, struct dpdk_wire *wire)
 {
     struct rte_eth_link link = {0};
@@ -35,7 +50,7 @@ static void look_at_link(struct tr_port *port, struct dpdk_wire *wire)
         if (count == wire->link_count)
             return;
         wire->link_count = count;
-    } else if (!wire->device->is_memif && port->tick_count % LINK_TICKS != 0) {
+    } else if (port->tick_count % LINK_TICKS != 0) {
         return;
     }
     if (rte_eth_link_get_nowait(wire->id, &link) != 0)
@@ -45,8 +60,6 @@ static void look_at_link(struct tr_port *port, struct dpdk_wire *wire)
         return;
     wire->is_up = is_up;
     port->is_due = true;
-    if (wire->lane != 0)
-        link_of_peer(port, wire);
 }
 
 void tr_dpdk_ask(struct tr_port *port, struct dpdk_lane *lane)
@@ -83,16 +96,21 @@ static void look_at_lane(struct tr_port *port, struct dpdk_lane *lane, uint64_t 
 
 void tr_dpdk_tick(struct tr_port *port, uint64_t now_tsc)
 {
-    port->tick_tsc = now_tsc + port->tsc_per_ms;
+    bool is_busy = false;
+    port->tick_tsc = now_tsc;
     port->tick_count++;
     for (uint32_t i = 0; i < port->wire_max; i++) {
-        if (port->wires[i].device != NULL)
-            look_at_link(port, &port->wires[i]);
+        struct dpdk_wire *wire = &port->wires[i];
+        if (wire->device != NULL && wire->device->is_memif)
+            is_busy = look_at_memif(port, wire) || is_busy;
+        else if (wire->device != NULL)
+            look_at_link(port, wire);
     }
     for (uint32_t i = 1; i <= port->peers_max; i++) {
         if (port->lanes[i].peer != 0)
             look_at_lane(port, &port->lanes[i], now_tsc);
     }
+    port->tick_tsc = now_tsc + (is_busy ? port->tsc_per_ms / BUSY_FACTOR : port->tsc_per_ms);
 }
 
 static void learn(struct tr_port *port, const struct dpdk_wire *wire,

@@ -13,6 +13,8 @@ static void release_frames(struct tr_port *port)
 {
     rte_pktmbuf_free_bulk(port->rx, port->rx_count);
     port->rx_slot = port->rx_count = port->rx_at = 0;
+    while (tr_unlikely(port->left_count > 0))
+        rte_mempool_free(port->left[--port->left_count]);
 }
 
 static void release_messages(struct tr_port *port)
@@ -24,16 +26,34 @@ static void release_messages(struct tr_port *port)
     port->rx_held = 0;
 }
 
-void tr_dpdk_rx_forget(struct tr_port *port, uint32_t wire)
+bool tr_dpdk_rx_forget(struct tr_port *port, uint32_t wire)
 {
+    bool is_any = false;
     for (uint32_t i = 0; i < port->rx_count; i++) {
         if (port->slots[i].wire != wire || port->rx[i] == NULL)
             continue;
+        if (i < port->rx_slot) {
+            is_any = true;
+            continue;
+        }
         rte_pktmbuf_free(port->rx[i]);
         port->rx[i] = NULL;
-        port->slots[i].payload = NULL;
-        if (i == port->rx_slot)
+    }
+    return is_any;
+}
+
+void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane)
+{
+    for (uint32_t i = 0; i < port->rx_count; i++) {
+        struct dpdk_slot *slot = &port->slots[i];
+        if (slot->payload == NULL || slot->lane != lane)
+            continue;
+        slot->lane = DPDK_LANE_GONE;
+        if (i == port->rx_slot) { /* what is left of its datagram is nobody's */
             port->rx_at = 0;
+            port->rx_slot++;
+            port->stats.rx_dropped++;
+        }
     }
 }
 
@@ -61,14 +81,11 @@ static void receive(struct tr_port *port)
 {
     uint32_t index = port->wire_next;
     release_frames(port);
-    if (!tr_dpdk_enter(port))
-        return;
     for (uint32_t i = 0; i < port->wire_max && port->rx_count < DPDK_RX_SLOTS; i++) {
-        if (port->wires[index].device != NULL && port->wires[index].device->is_started)
+        if (port->wires[index].is_polled)
             receive_wire(port, index);
         index = index + 1 < port->wire_max ? index + 1 : 0;
     }
-    tr_dpdk_leave(port);
     port->wire_next = port->wire_next + 1 < port->wire_max ? port->wire_next + 1 : 0;
 }
 

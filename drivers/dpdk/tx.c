@@ -40,12 +40,6 @@ void tr_dpdk_push(struct tr_port *port, struct dpdk_wire *wire)
         drop_waiting(port, wire);
         return;
     }
-    if (!tr_dpdk_enter(port))
-        return;
-    if (tr_unlikely(!wire->device->is_started)) {
-        tr_dpdk_leave(port);
-        return;
-    }
     do {
         count = (uint16_t)tr_min_u32(wire->tx_count - wire->tx_head, DPDK_BURST_MAX);
         if (wire->checksum == TR_PACKET_CHECKSUM_DEVICE)
@@ -53,7 +47,6 @@ void tr_dpdk_push(struct tr_port *port, struct dpdk_wire *wire)
         sent = rte_eth_tx_burst(wire->id, wire->queue, wire->tx + wire->tx_head, count);
         wire->tx_head += sent;
     } while (sent == count && wire->tx_head < wire->tx_count);
-    tr_dpdk_leave(port);
     if (tr_likely(wire->tx_head == wire->tx_count))
         wire->tx_head = wire->tx_count = 0;
 }
@@ -251,6 +244,10 @@ int tr_dpdk_tx_reply(struct tr_port *port, uint32_t source, const struct tr_segm
     const struct dpdk_slot *slot;
     tr_assert(source < DPDK_RX_SLOTS);
     slot = &port->slots[source];
+    if (tr_unlikely(slot->lane == DPDK_LANE_GONE)) {
+        port->stats.tx_errors++; /* taken and lost */
+        return TR_OK;
+    }
     if ((slot->lane == 0 && !turn_to(port, slot)) ||
         !stage(port, &port->lanes[slot->lane], segment, segment_count)) {
         port->stats.tx_full++;
