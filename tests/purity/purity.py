@@ -3,7 +3,9 @@
 
 Of a pure layer: undefined symbols other than mem*, tr_panic, libgcc's arithmetic and the layer's own;
 writable data; instructions that read a clock or a random source, enter the kernel or are atomic.
-With --data-only (for the shell): writable data, since the library keeps no global state."""
+With --data-only (for the shell): writable data, since the library keeps no global state.
+With --but=OBJECT:NAME (again for more): that object of an archive may have writable data of that name, and no
+other; what it is must be one a process by its nature."""
 
 import re
 import subprocess
@@ -67,6 +69,21 @@ def names_of_writable(objects):
     return names
 
 
+def excused(objects, exceptions):
+    """Of the exceptions (object, name), the objects that are archives' members and have just those names
+    in their writable data."""
+    names = {}
+    for line in output_of("nm", "-P", "-A", *objects).splitlines():
+        where, _, symbol = line.partition(": ")
+        fields = symbol.split()
+        if len(fields) >= 2 and fields[1] in "dDbBCgGsS":
+            names.setdefault(where.rpartition("[")[2].rstrip("]"), set()).add(fields[0])
+    allowed = {}
+    for member, name in exceptions:
+        allowed.setdefault(member, set()).add(name)
+    return {member for member, those in allowed.items() if names.get(member) == those}
+
+
 def forbidden_instructions(objects):
     """The first forbidden instructions, with the function that they are in."""
     found, function = [], ""
@@ -79,9 +96,11 @@ def forbidden_instructions(objects):
     return found
 
 
-def findings(objects, data_only=False):
+def findings(objects, data_only=False, exceptions=()):
     found = []
-    sections = writable_sections(objects)
+    but = tuple(f"({member})" for member in excused(objects, exceptions))
+    sections = [section for section in writable_sections(objects)
+                if not section.partition(": ")[0].endswith(but or ("(none)",))]
     if sections:
         found += [f"writable data: {section}" for section in sections]
         found += [f"writable data may be: {name}" for name in names_of_writable(objects)]
@@ -97,10 +116,11 @@ def findings(objects, data_only=False):
 
 def main(arguments):
     data_only = "--data-only" in arguments
+    exceptions = [tuple(argument[6:].split(":")) for argument in arguments if argument.startswith("--but=")]
     objects = [argument for argument in arguments if not argument.startswith("--")]
     if not objects:
         sys.exit(__doc__)
-    found = findings(objects, data_only)
+    found = findings(objects, data_only, exceptions)
     for finding in found:
         print(finding)
     print(f"{len(found)} findings in {' '.join(objects)}")

@@ -87,6 +87,24 @@ class Purity(unittest.TestCase):
     def test_the_shell_may_call_out_but_keep_no_data(self):
         self.assertEqual("", self.findings("int puts(); int f(void) { return puts(\"x\"); }", data_only=True))
 
+    def test_an_exception_is_for_one_name_in_one_object_of_an_archive(self):
+        source = "static int lock; int *f(void) { return &lock; }\n"
+        for name, text, expected in (
+            ("start.o", source, False),
+            ("other.o", source, True),
+            ("start.o", source + "static int more; int *g(void) { return &more; }", True),
+            ("start.o", "static int same; int *f(void) { return &same; }", True),
+        ):
+            with self.subTest(name=name, text=text), tempfile.TemporaryDirectory() as directory:
+                path, archive = os.path.join(directory, "a.c"), os.path.join(directory, "a.a")
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                made = os.path.join(directory, name)
+                subprocess.run([*compiler, "-O2", "-fPIC", "-w", "-c", "-o", made, path], check=True)
+                subprocess.run(["ar", "rc", archive, made], check=True)
+                found = purity.findings([archive], True, [("start.o", "lock")])
+                self.assertEqual(expected, bool(found), found)
+
 
 if __name__ == "__main__":
     compiler = sys.argv[1:] or compiler
