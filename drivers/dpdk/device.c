@@ -14,6 +14,7 @@
 #include <rte_memzone.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 /* The list of devices hangs in EAL's memory under this name: they are the process's, as EAL is. */
 #define LIST_NAME "trireme_devices"
@@ -23,6 +24,11 @@
 
 /* What buffers hold at least: some devices cannot do with less. */
 #define BUFFER_BYTES_MIN 2048
+
+/* Devices of AF_XDP, and how often and how long after a refusal one is asked for again. */
+#define XDP_NAME      "net_af_xdp"
+#define XDP_TRIES_MAX 20
+#define XDP_AGAIN_MS  50
 
 struct device_list {
     struct dpdk_device *first;
@@ -179,8 +185,11 @@ static int setup_queues(struct dpdk_device *device, const struct dpdk_device_set
     rx_conf.offloads = rx_offloads;
     tx_conf.offloads = tx_offloads;
     for (uint16_t q = 0; q < device->queue_count && result == 0; q++) {
-        /* Memif copies: its rings hold no buffers of ours. */
-        uint32_t count = setup->frames + (setup->is_memif ? 0 : 2u * rx + tx) +
+        /* Memif copies: its rings hold no buffers of ours. AF_XDP's hold as many as they do by
+         * default, whatever is asked for. */
+        uint32_t held = 2 * tr_max_u32(rx, info->default_rxportconf.ring_size) +
+                        tr_max_u32(tx, info->default_txportconf.ring_size);
+        uint32_t count = setup->frames + (setup->is_memif ? 0 : held) +
                          (device->steering != TR_STEERING_NONE ? DPDK_HANDOVER : 0);
         int made = make_pool(device, q, count, error, error_bytes);
         if (made == TR_OK && device->steering != TR_STEERING_NONE)
@@ -278,10 +287,14 @@ static int start(struct dpdk_device *device, const struct dpdk_device_setup *set
 {
     struct rte_eth_dev_info info;
     struct rte_ether_addr mac;
+    struct tr_xdp_sockets earlier;
     int result = probe(device, setup, error, error_bytes);
     if (result != TR_OK)
         return result;
+    tr_xdp_sockets_list(&earlier);
     result = configure(device, setup, &info, error, error_bytes);
+    tr_xdp_sockets_list(&device->sockets);
+    tr_xdp_sockets_subtract(&device->sockets, &earlier);
     if (result != TR_OK)
         return result;
     if (device->tells_links)
@@ -312,6 +325,7 @@ static void stop(struct dpdk_device *device)
     if (device->is_made && rte_eth_dev_info_get(device->id, &info) == 0) {
         rte_eth_dev_close(device->id);
         rte_dev_remove(info.device);
+        tr_xdp_sockets_close(&device->sockets);
     }
     for (uint16_t q = 0; q < device->queue_count; q++) {
         struct rte_mbuf *left;
@@ -323,22 +337,39 @@ static void stop(struct dpdk_device *device)
     }
 }
 
+/* The kernel lets go of an AF_XDP socket's queue behind the back of who closed it: the next to ask
+ * for the queue may come too early, and asks again. */
+static bool is_to_try_again(const struct dpdk_device *device, int result, uint32_t tries)
+{
+    const struct timespec time = {0, XDP_AGAIN_MS * 1000000};
+    if (result != TR_ENOTSUP || tries == XDP_TRIES_MAX ||
+        strncmp(device->name, XDP_NAME, strlen(XDP_NAME)) != 0)
+        return false;
+    nanosleep(&time, NULL);
+    return true;
+}
+
 /* Makes a device that no port of the process has. */
 static int open_new(struct device_list *list, const struct dpdk_device_setup *setup,
                     struct dpdk_device **out, char *error, size_t error_bytes)
 {
     int result;
+    uint32_t tries = 0;
     struct dpdk_device *device = rte_zmalloc("trireme", sizeof(*device), TR_CACHE_LINE);
     if (device == NULL)
         return TR_ENOMEM;
-    snprintf(device->name, sizeof(device->name), "%s", setup->name);
-    device->queue_count = setup->queue_count;
-    device->is_memif = setup->is_memif;
-    device->is_client = setup->is_client;
-    device->own = *setup->own;
-    result = start(device, setup, error, error_bytes);
+    do {
+        memset(device, 0, sizeof(*device));
+        snprintf(device->name, sizeof(device->name), "%s", setup->name);
+        device->queue_count = setup->queue_count;
+        device->is_memif = setup->is_memif;
+        device->is_client = setup->is_client;
+        device->own = *setup->own;
+        result = start(device, setup, error, error_bytes);
+        if (result != TR_OK)
+            stop(device);
+    } while (is_to_try_again(device, result, tries++));
     if (result != TR_OK) {
-        stop(device);
         rte_free(device);
         return result;
     }

@@ -7,6 +7,7 @@
 #include "drivers/dpdk/eal.h"
 #include "drivers/dpdk/relay.h"
 #include "drivers/dpdk/steering.h"
+#include "drivers/dpdk/xdp.h"
 #include "drivers/extra.h"
 
 #include <rte_mbuf.h>
@@ -75,7 +76,8 @@ struct dpdk_device {
     struct tr_endpoint own;
     enum tr_steering_kind steering;
     struct tr_steering_rules rules;
-    uint32_t link_count; /* changes of the link; written by EAL's thread */
+    struct tr_xdp_sockets sockets; /* AF_XDP */
+    uint32_t link_count;           /* changes of the link; written by EAL's thread */
     struct rte_mempool *pool[TR_STEERING_QUEUES_MAX];
     struct rte_ring *handover[TR_STEERING_QUEUES_MAX]; /* NULL without software steering */
 };

@@ -238,7 +238,9 @@ int tr_eal_start(const struct tr_eal_options *options, char *error, size_t error
         return result;
     number = init(options, is_huge);
     eal.state = number == 0 ? EAL_RUNS : EAL_FAILED;
-    rte_log_set_level_pattern("pmd.net.memif", RTE_LOG_CRIT); /* it cries while a peer is away */
+    /* Both cry over what is tried again. */
+    rte_log_set_level_pattern("pmd.net.memif", RTE_LOG_CRIT);
+    rte_log_set_level_pattern("pmd.net.af_xdp", RTE_LOG_CRIT);
     return number == 0 ? TR_OK : explain_start(number, error, error_bytes);
 }
 

@@ -137,8 +137,8 @@ static int look_there(void *argument)
 {
     const struct dpdk_device *device = argument;
     struct rte_eth_link link = {0};
-    bool is_up = rte_eth_link_get_nowait(device->id, &link) == 0 &&
-                 link.link_status == RTE_ETH_LINK_UP;
+    bool is_up =
+        rte_eth_link_get_nowait(device->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
     return is_up ? TR_OK : TR_AGAIN;
 }
 

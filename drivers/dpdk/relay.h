@@ -41,11 +41,11 @@ enum tr_relay_phase {
 /* One interface's. */
 struct tr_relay {
     enum tr_relay_phase phase;
-    bool is_server;         /* this process's PMD is */
-    int outer;              /* to the peer; -1: none */
-    int inner;              /* to the PMD; -1: none */
-    uint32_t own_count; /* messages of the PMD */
-    uint32_t peer_count;  /* messages of the peer */
+    bool is_server;      /* this process's PMD is */
+    int outer;           /* to the peer; -1: none */
+    int inner;           /* to the PMD; -1: none */
+    uint32_t own_count;  /* messages of the PMD */
+    uint32_t peer_count; /* messages of the peer */
 };
 
 /* Makes an idle one. */

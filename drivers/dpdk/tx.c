@@ -31,6 +31,13 @@ static void drop_waiting(struct tr_port *port, struct dpdk_wire *wire)
     wire->tx_head = wire->tx_count = 0;
 }
 
+/* Asks the device for the buffers that it has sent: it gives them back when it is asked to send. */
+static void reclaim(struct dpdk_wire *wire)
+{
+    if (wire->is_polled)
+        rte_eth_tx_burst(wire->id, wire->queue, wire->stash, 0);
+}
+
 void tr_dpdk_push(struct tr_port *port, struct dpdk_wire *wire)
 {
     uint16_t count, sent;
@@ -107,7 +114,8 @@ static bool begin_frame(struct tr_port *port, struct dpdk_lane *lane)
     struct dpdk_wire *wire = &port->wires[lane->wire];
     lane->open = tr_dpdk_take_frame(wire);
     if (tr_unlikely(lane->open == NULL)) {
-        tr_dpdk_push(port, wire); /* devices give buffers back when they are asked to send */
+        tr_dpdk_push(port, wire);
+        reclaim(wire);
         lane->open = tr_dpdk_take_frame(wire);
         if (lane->open == NULL)
             return false;
@@ -138,6 +146,8 @@ static bool is_room(struct tr_port *port, struct dpdk_wire *wire, uint32_t frame
 {
     if (wire->tx_count - wire->tx_head + frames >= port->tx_max)
         tr_dpdk_push(port, wire);
+    if (rte_mempool_avail_count(wire->pool) + wire->stash_count < frames + DPDK_STASH)
+        reclaim(wire);
     return wire->tx_count - wire->tx_head + frames < port->tx_max &&
            rte_mempool_avail_count(wire->pool) + wire->stash_count >= frames + DPDK_STASH;
 }
