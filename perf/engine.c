@@ -3,6 +3,7 @@
 #include "base/atomic.h"
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "perf/directory.h"
 #include "perf/floor.h"
 #include "perf/peers.h"
 
@@ -62,6 +63,8 @@ struct tr_perf_engine {
     char doors[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX]; /* where a remote client reaches them */
     struct board *board;                            /* shared */
     void *fabric;                                   /* loop */
+    char directory[TR_PERF_DIRECTORY_MAX];          /* dpdk: of memif's sockets */
+    char driver_options[TR_PERF_TEXT_MAX + TR_PERF_DIRECTORY_MAX + 8];
     struct tr_session *session;                     /* NULL with a remote client */
     struct tr_client *client;                       /* NULL without one */
     /* The load. */
@@ -127,6 +130,8 @@ static void choose_addresses(struct tr_perf_engine *e)
         if (strcmp(driver, "udp") == 0) {
             snprintf(address, TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
             snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
+        } else if (strcmp(driver, "dpdk") == 0) {
+            snprintf(address, TR_PERF_ADDRESS_MAX, "10.77.0.%u:7410", i + 1);
         } else {
             snprintf(address, TR_PERF_ADDRESS_MAX, "%.16s:%s-%u", driver, e->cluster, i + 1);
             snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "%.16s:%s-%u-c", driver, e->cluster, i + 1);
@@ -134,6 +139,24 @@ static void choose_addresses(struct tr_perf_engine *e)
         e->replicas[i].id = (uint16_t)(i + 1);
         e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = address};
     }
+}
+
+/* Replicas of one machine over DPDK are joined by memif. */
+static int choose_options(struct tr_perf_engine *e, char *error, size_t error_bytes)
+{
+    const struct tr_perf_options *o = e->options;
+    bool is_memif = o->node == 0 && strcmp(o->driver, "dpdk") == 0;
+    if (is_memif && o->client == TR_PERF_CLIENT_REMOTE) {
+        snprintf(error, error_bytes, "--client remote: the driver dpdk has no remote clients");
+        return TR_ENOTSUP;
+    }
+    if (is_memif && tr_perf_directory_make(e->directory) != TR_OK) {
+        snprintf(error, error_bytes, "cannot make a directory in /tmp");
+        return TR_ESYS;
+    }
+    snprintf(e->driver_options, sizeof(e->driver_options), "%s%s%s%s", is_memif ? "memif=" : "",
+             e->directory, is_memif && o->driver_options[0] != '\0' ? "," : "", o->driver_options);
+    return TR_OK;
 }
 
 int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided, uint32_t workers,
@@ -162,6 +185,8 @@ int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided
         result = take_peers(e, error, error_bytes);
     else
         choose_addresses(e);
+    if (result == TR_OK)
+        result = choose_options(e, error, error_bytes);
     if (result != TR_OK) {
         tr_perf_engine_close(e);
         return result;
@@ -213,7 +238,7 @@ static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, s
     node.peers = e->peers;
     node.peer_count = e->replica_count;
     node.driver = o->driver;
-    node.driver_options = o->driver_options[0] != '\0' ? o->driver_options : NULL;
+    node.driver_options = e->driver_options[0] != '\0' ? e->driver_options : NULL;
     node.idle = e->idle;
     node.fabric = e->fabric;
     if (o->client == TR_PERF_CLIENT_REMOTE) {
@@ -554,6 +579,7 @@ void tr_perf_engine_close(struct tr_perf_engine *e)
         close_replica(&e->replicas[i]);
     if (e->fabric != NULL)
         tr_fabric_destroy(e->fabric);
+    tr_perf_directory_remove(e->directory);
     if (e->board != NULL)
         munmap(e->board, sizeof(*e->board));
     free(e->payload);

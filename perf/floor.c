@@ -13,6 +13,8 @@ const struct tr_perf_floor_table *tr_perf_floor_table_of(enum tr_perf_floor_kind
         return &tr_perf_floor_shm_one_sided;
     case TR_PERF_FLOOR_UDP:
         return &tr_perf_floor_udp;
+    case TR_PERF_FLOOR_PORT:
+        return &tr_perf_floor_port;
     }
     return NULL;
 }

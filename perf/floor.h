@@ -10,6 +10,7 @@
  * full fence, then the fence words are read: complete. The followers drain their rings meanwhile
  *   udp            a datagram to each follower, who answers with one; complete at the first answer
  *   loop           as shm, all on one thread
+ *   dpdk           as udp, through ports of the driver itself: its raw round trip
  *
  * Commands are batched into records as the engine may: what was submitted at a flush, up to
  * `batch` commands a record. */
@@ -27,6 +28,7 @@ enum tr_perf_floor_kind {
     TR_PERF_FLOOR_SHM = 0,
     TR_PERF_FLOOR_SHM_ONE_SIDED = 1,
     TR_PERF_FLOOR_UDP = 2,
+    TR_PERF_FLOOR_PORT = 3,
 };
 
 /* What the floor has to imitate. */
@@ -38,6 +40,8 @@ struct tr_perf_floor_shape {
     uint32_t needed; /* acknowledgements that complete a command: the leader is one of the quorum */
     uint32_t workers; /* threads that follow; 0: the load's thread does it all */
     enum tr_idle idle;
+    const char *driver; /* and its options, for the floor of ports */
+    const char *driver_options;
 };
 
 struct tr_perf_floor;
@@ -82,6 +86,7 @@ const struct tr_perf_floor_table *tr_perf_floor_table_of(enum tr_perf_floor_kind
 extern const struct tr_perf_floor_table tr_perf_floor_shm;
 extern const struct tr_perf_floor_table tr_perf_floor_shm_one_sided;
 extern const struct tr_perf_floor_table tr_perf_floor_udp;
+extern const struct tr_perf_floor_table tr_perf_floor_port;
 
 /* The floor of several machines, by UDP. The load has the hub, each follower a leaf; each tells the
  * other its port by means of its own. */

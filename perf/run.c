@@ -77,6 +77,8 @@ static bool floor_kind_of(const char *driver, bool is_one_sided, enum tr_perf_fl
 {
     if (strcmp(driver, "udp") == 0)
         *kind = TR_PERF_FLOOR_UDP;
+    else if (strcmp(driver, "dpdk") == 0)
+        *kind = TR_PERF_FLOOR_PORT;
     else if (strcmp(driver, "shm") == 0 || strcmp(driver, "loop") == 0)
         *kind = is_one_sided ? TR_PERF_FLOOR_SHM_ONE_SIDED : TR_PERF_FLOOR_SHM;
     else
@@ -122,6 +124,8 @@ static int open_floor(struct tr_perf_run *run, const struct tr_perf_offer *offer
         .needed = (uint32_t)o->replicas / 2,
         .workers = run->workers,
         .idle = run->idle,
+        .driver = o->driver,
+        .driver_options = o->driver_options,
     };
     if (run->far == NULL)
         return tr_perf_floor_table_of(kind)->open(&shape, &run->floor, error, error_bytes);
