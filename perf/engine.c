@@ -65,8 +65,8 @@ struct tr_perf_engine {
     void *fabric;                                   /* loop */
     char directory[TR_PERF_DIRECTORY_MAX];          /* dpdk: of memif's sockets */
     char driver_options[TR_PERF_TEXT_MAX + TR_PERF_DIRECTORY_MAX + 8];
-    struct tr_session *session;                     /* NULL with a remote client */
-    struct tr_client *client;                       /* NULL without one */
+    struct tr_session *session; /* NULL with a remote client */
+    struct tr_client *client;   /* NULL without one */
     /* The load. */
     struct tr_perf_slice *slice; /* under way; NULL: completions are only counted */
     uint64_t submitted;          /* commands, of all slices */

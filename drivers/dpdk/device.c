@@ -143,6 +143,34 @@ static int refuse(const struct dpdk_device *device, const char *what, int result
     return result == -ENOMEM ? TR_ENOMEM : TR_ENOTSUP;
 }
 
+static bool is_xdp(const struct dpdk_device *device)
+{
+    return strncmp(device->name, XDP_NAME, strlen(XDP_NAME)) == 0;
+}
+
+/* A pool whose buffers lie side by side in one piece, as AF_XDP's PMD takes for granted when it
+ * shows the kernel so many bytes from the first: rte_pktmbuf_pool_create keeps buffers from
+ * crossing pages, and those beyond would be refused by the kernel, one after the other. */
+static struct rte_mempool *make_dense_pool(const char *name, uint32_t count, uint16_t room,
+                                           int socket, const char *ops)
+{
+    struct rte_pktmbuf_pool_private about = {.mbuf_data_room_size = room};
+    struct rte_mempool *pool =
+        rte_mempool_create_empty(name, count, sizeof(struct rte_mbuf) + room, 0, sizeof(about),
+                                 socket, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+    if (pool == NULL)
+        return NULL;
+    rte_mempool_set_ops_byname(pool, ops, NULL);
+    rte_pktmbuf_pool_init(pool, &about);
+    if (rte_mempool_populate_default(pool) == (int)count && pool->nb_mem_chunks == 1) {
+        rte_mempool_obj_iter(pool, rte_pktmbuf_init, NULL);
+        return pool;
+    }
+    rte_mempool_free(pool);
+    rte_errno = ENOMEM;
+    return NULL;
+}
+
 static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count, char *error,
                      size_t error_bytes)
 {
@@ -150,11 +178,13 @@ static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count,
     uint32_t room = tr_align_up_u32(device->mtu + FRAME_OVERHEAD, TR_CACHE_LINE);
     int socket = rte_eth_dev_socket_id(device->id);
     /* One thread takes and gives, unless frames are handed over: then their queues' threads do. */
-    bool is_shared = device->steering != TR_STEERING_NONE;
+    const char *ops = device->steering != TR_STEERING_NONE ? "ring_mp_mc" : "ring_sp_sc";
     snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
     room = tr_max_u32(room, BUFFER_BYTES_MIN) + RTE_PKTMBUF_HEADROOM;
-    device->pool[queue] = rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, (uint16_t)room, socket,
-                                                         is_shared ? "ring_mp_mc" : "ring_sp_sc");
+    device->pool[queue] =
+        is_xdp(device)
+            ? make_dense_pool(name, count, (uint16_t)room, socket, ops)
+            : rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, (uint16_t)room, socket, ops);
     if (device->pool[queue] != NULL)
         return TR_OK;
     tr_explain(error, error_bytes,
@@ -342,8 +372,7 @@ static void stop(struct dpdk_device *device)
 static bool is_to_try_again(const struct dpdk_device *device, int result, uint32_t tries)
 {
     const struct timespec time = {0, XDP_AGAIN_MS * 1000000};
-    if (result != TR_ENOTSUP || tries == XDP_TRIES_MAX ||
-        strncmp(device->name, XDP_NAME, strlen(XDP_NAME)) != 0)
+    if (result != TR_ENOTSUP || tries == XDP_TRIES_MAX || !is_xdp(device))
         return false;
     nanosleep(&time, NULL);
     return true;

@@ -130,10 +130,6 @@ class SegmentWorld : public World
         text = "device=" + device_ + std::to_string(node) + "+iface=v" + std::to_string(node) +
                (device_ == "net_af_packet" ? "+framecnt=4096" : "+busy_budget=0");
         options.extra = text.c_str();
-        // A veth interface with an XDP program has a ring of 256 frames: of a longer burst some are
-        // lost each time.
-        if (device_ == "net_af_xdp")
-            options.message_bytes_max = 128u << 10;
     }
 
     // Frames to a node of any length, with headers that are right as far as chance has it.
