@@ -38,7 +38,8 @@ TEST_P(Floor, EveryVariantCompletesEveryCommand)
     const Case &c = GetParam();
     const tr_perf_floor_table *table = tr_perf_floor_table_of(c.kind);
     tr_perf_floor_shape shape = {
-        64, c.batch, c.window, c.followers, (c.followers + 1) / 2, c.workers, TR_IDLE_YIELD};
+        64,        c.batch,       c.window, c.followers, (c.followers + 1) / 2,
+        c.workers, TR_IDLE_YIELD, nullptr,  nullptr};
     tr_perf_floor *floor = nullptr;
     char error[256] = "";
     ASSERT_EQ(table->open(&shape, &floor, error, sizeof(error)), 0) << error;
@@ -96,7 +97,7 @@ TEST(FloorRecords, ARecordHasItsHeadersAndIsPadded)
 
 TEST(FloorRecords, ADatagramThatCannotBeIsRefusedWithItsSize)
 {
-    tr_perf_floor_shape shape = {1 << 20, 1, 1, 2, 1, 1, TR_IDLE_YIELD};
+    tr_perf_floor_shape shape = {1 << 20, 1, 1, 2, 1, 1, TR_IDLE_YIELD, nullptr, nullptr};
     tr_perf_floor *floor = nullptr;
     char error[256] = "";
     EXPECT_EQ(tr_perf_floor_udp.open(&shape, &floor, error, sizeof(error)), TR_ETOOBIG);
