@@ -327,6 +327,7 @@ void tr_recv_heartbeat(struct tr_replica *r, uint8_t from, const struct tr_messa
         tr_vector_send(r, tr_mask(from));
     }
     tr_learner_watermark(r, h->ballot, h->slot_commit);
+    tr_learner_await(r, h->slot_next);
     r->pending |= TR_PENDING_ACK;
 }
 

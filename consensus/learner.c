@@ -284,6 +284,18 @@ void tr_learner_want_room(struct tr_replica *r)
     }
 }
 
+/* A leader writes into a ring only what this log has room for as far as it knows. When it knows of
+ * no room, nothing comes that would ask for any here, and nothing is applied. */
+void tr_learner_await(struct tr_replica *r, uint64_t slot_next)
+{
+    if (slot_next <= r->slot_commit + 1 || r->slot_commit != r->stall_slot) {
+        r->stall_slot = r->slot_commit;
+        r->stall_ns = r->now_ns;
+    } else if (r->now_ns - r->stall_ns >= r->config.election_timeout_ns) {
+        tr_learner_want_room(r);
+    }
+}
+
 void tr_learner_make_room(struct tr_replica *r)
 {
     if (r->slot_apply == r->slot_commit) {

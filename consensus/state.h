@@ -189,6 +189,8 @@ struct tr_replica {
     uint64_t snapshot_head;          /* where the log goes on after it */
     uint64_t snapshot_pulled_ns;     /* last time that somebody pulled it */
     uint64_t snapshot_not_before_ns; /* the last one failed: another then */
+    uint64_t stall_slot;             /* chosen when stall_ns began */
+    uint64_t stall_ns;               /* since when the leader has entries that do not come */
     uint32_t snapshot_crc;
 
     /* The snapshot being pulled. */
@@ -478,6 +480,8 @@ void tr_learner_watermark(struct tr_replica *r, struct tr_ballot ballot, uint64_
 void tr_learner_advance(struct tr_replica *r);
 /** The leader's own count says so. */
 void tr_learner_chosen(struct tr_replica *r, uint64_t slot);
+/** A leader whose next slot is this was heard: wants room for what it may have none to write to. */
+void tr_learner_await(struct tr_replica *r, uint64_t slot_next);
 /** The log is full: wants a snapshot, if one would make room. */
 void tr_learner_want_room(struct tr_replica *r);
 /** The log is full: closes its holes when no entry is being applied, and wants a snapshot. */

@@ -72,4 +72,21 @@ TEST_F(Credit, AFollowerThatLagsBehindTheLeadersLogIsNot)
     EXPECT_TRUE(replicated_to(w, 0, 2));
 }
 
+// The leader knows of no room in a follower's log and writes nothing; so nothing is applied there
+// that would make the follower think of a snapshot.
+TEST_F(Credit, AFollowerThatHearsOfEntriesWhichDoNotCome_MakesRoomForThem)
+{
+    const tr_replica *follower = w.at(1);
+    for (uint64_t i = 1000; follower->slot_snapshot == follower->slot_apply; i++) {
+        w.propose(0, i);
+        carry(leader->slot_next - 1);
+    }
+    const uint64_t made = follower->count.snapshots_made;
+    w.propose(0, 2000); // in no ring
+    EXPECT_TRUE(w.run_until([&] { return follower->count.snapshots_made > made; }));
+    EXPECT_EQ(follower->slot_apply, follower->slot_snapshot);
+    EXPECT_GT(leader->slot_next, follower->slot_apply + 1);
+    EXPECT_EQ(0, w.leader());
+}
+
 } // namespace
