@@ -266,6 +266,19 @@ static tr_noinline void admit_out_of_order(const struct tr_sessions *t, struct t
     }
 }
 
+/* What a canary does with a session that is not there: whatever it says is taken for its next. */
+static struct tr_session_entry *take_up_again(struct tr_sessions *t, const struct tr_run *run)
+{
+    uint8_t nonce[TR_NONCE_BYTES] = {0};
+    memcpy(nonce, &run->session, sizeof(run->session));
+    if (t->count == t->sessions_max)
+        tr_sessions_remove(t, oldest(t));
+    struct tr_session_entry *e = tr_sessions_add(t, run->session, nonce);
+    e->applied = run->sequence - 1;
+    t->last = tr_sessions_index(t, e);
+    return e;
+}
+
 void tr_sessions_admit(struct tr_sessions *t, uint64_t slot, uint32_t run_index,
                        const struct tr_run_view *view, struct tr_admission *out)
 {
@@ -282,9 +295,9 @@ void tr_sessions_admit(struct tr_sessions *t, uint64_t slot, uint32_t run_index,
     if (tr_unlikely(e->number != run->session)) {
         e = find_other(t, run->session);
         if (e == NULL) {
-            if (TR_CANARY(t->canary, SESSION_UNKNOWN_APPLIED))
-                out->verdict = TR_VERDICT_APPLY;
-            return;
+            if (!TR_CANARY(t->canary, SESSION_UNKNOWN_APPLIED))
+                return;
+            e = take_up_again(t, run);
         }
     }
     tr_sessions_touch(t, e);

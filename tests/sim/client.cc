@@ -37,6 +37,7 @@ void Client::open()
     options.window = 64;
     options.queue_bytes = 1u << 16;
     options.deadline_us = draw(c, 4) == 0 ? 2000 + draw(c, 30000) : 0;
+    has_deadline = options.deadline_us != 0;
     floors.clear();
     next_ns = c.now_ns + draw(c, 2 * c.pace_ns);
     if (tr_session_open(seat->group, &options, &session) != 0)
@@ -99,6 +100,10 @@ void Client::take(const tr_completion &done)
         c.totals.unknown++;
         if (done.status != TR_ESESSION && done.status != TR_EUNKNOWN && done.status != TR_ETIMEOUT)
             c.verdict.fail("client", "completed with %s", tr_strerror(done.status));
+        /* Replies here are small: they are kept until they have been taken, or the session goes. */
+        if (done.status == TR_EUNKNOWN && !has_deadline)
+            c.verdict.fail("lost reply", "command %llx of node %u was applied, and has no reply",
+                           (unsigned long long)number, seat->member->id);
         return;
     }
     memcpy(&place, done.reply, std::min<size_t>(done.reply_bytes, sizeof(place)));

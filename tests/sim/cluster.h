@@ -57,6 +57,7 @@ struct Client {
     Seat *seat = nullptr;
     tr_session *session = nullptr;
     uint64_t next_ns = 0;
+    bool has_deadline = false;
     std::deque<uint64_t> floors; /* of the reads under way: what each must see at least */
 
     void open();

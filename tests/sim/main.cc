@@ -296,14 +296,11 @@ int run_canaries(const Options &o)
     uint32_t most = o.seeds != 0 ? static_cast<uint32_t>(o.seeds) : 30;
     for (uint32_t canary = 1; canary < sim::CANARIES; canary++) {
         sim::Outcome out = {};
-        const char *elsewhere = sim::only_elsewhere(canary);
-        uint32_t took = elsewhere == nullptr ? seek_canary(canary, o.setup.seed, most, &out) : 0;
-        missed += took == 0 && elsewhere == nullptr;
+        uint32_t took = seek_canary(canary, o.setup.seed, most, &out);
+        missed += took == 0;
         found += took != 0;
         printf("%-26s %-10s ", sim::canary_name(canary), sim::canary_profile(canary));
-        if (elsewhere != nullptr)
-            printf("in %s\n", elsewhere);
-        else if (took != 0)
+        if (took != 0)
             printf("seed %3u, by %s: %s\n", took, out.checker, out.text);
         else
             printf("NOT FOUND within %u seeds\n", most);

@@ -57,9 +57,6 @@ Setup shrink(const Setup &setup);
 /* Runs seeds until a checker finds the canary. Returns how many that took; 0: more than `most`. */
 uint32_t seek_canary(uint32_t canary, uint64_t seed, uint32_t most, Outcome *out);
 
-/* The test that finds a canary which is not looked for here, and why not; NULL: it is. */
-const char *only_elsewhere(uint32_t canary);
-
 /* Where a canary shows. */
 const char *canary_profile(uint32_t canary);
 

@@ -81,40 +81,22 @@ Setup shrink(const Setup &setup)
 
 /* ---- canaries */
 
-const char *only_elsewhere(uint32_t canary)
-{
-    switch (static_cast<enum tr_session_canary>(canary_session(canary))) {
-    case TR_CANARY_SESSION_REPLY_OVERTAKEN:
-        return "session_canary: takes more replies than clients here leave uncollected";
-    case TR_CANARY_SESSION_UNKNOWN_APPLIED:
-        return "session_canary: here an assertion of the table comes first";
-    case TR_CANARY_SESSION_NONE:
-    case TR_CANARY_SESSION_SKIP_SHORT:
-    case TR_CANARY_SESSION_GAP_APPLIED:
-    case TR_CANARY_SESSION_EVICT_BY_INDEX:
-    case TR_CANARY_SESSION_ACKED_EARLY:
-    case TR_CANARY_SESSION_LOAD_REORDERS:
-    case TR_CANARY_SESSION_NUMBER_REUSED:
-        break;
-    }
-    return nullptr;
-}
-
 const char *canary_profile(uint32_t canary)
 {
     switch (static_cast<enum tr_session_canary>(canary_session(canary))) {
     case TR_CANARY_SESSION_NONE:
         break;
     case TR_CANARY_SESSION_GAP_APPLIED:
+    case TR_CANARY_SESSION_REPLY_OVERTAKEN:
         return "partitions";
+    case TR_CANARY_SESSION_UNKNOWN_APPLIED:
+        return "mixed";
     case TR_CANARY_SESSION_ACKED_EARLY:
         return "crashes";
     case TR_CANARY_SESSION_EVICT_BY_INDEX:
     case TR_CANARY_SESSION_LOAD_REORDERS:
         return "storm";
     case TR_CANARY_SESSION_SKIP_SHORT:
-    case TR_CANARY_SESSION_UNKNOWN_APPLIED:
-    case TR_CANARY_SESSION_REPLY_OVERTAKEN:
     case TR_CANARY_SESSION_NUMBER_REUSED:
         return "network";
     }
