@@ -146,7 +146,7 @@ static uint8_t *put(struct tr_storage_medium *m, enum tr_mem_kind kind, uint64_t
     if (at != m->head && at - m->head >= sizeof(struct tr_mem_record)) {
         struct tr_mem_record *pad = tr_mem_at(m, m->head);
         *pad = (struct tr_mem_record){.kind = TR_MEM_PAD};
-        pad->crc = tr_mem_record_crc(pad);
+        pad->crc = tr_mem_record_crc(pad, m->head);
     }
     struct tr_mem_record *record = tr_mem_at(m, at);
     *record = (struct tr_mem_record){.slot = slot, .bytes = bytes, .kind = (uint16_t)kind};
@@ -154,13 +154,14 @@ static uint8_t *put(struct tr_storage_medium *m, enum tr_mem_kind kind, uint64_t
     return (uint8_t *)(record + 1);
 }
 
-/* Completes a record whose bytes are in place. */
-static void seal(struct tr_mem_record *record, uint64_t sequence, bool last)
+/* Completes the record that was put last, whose bytes are in place. */
+static void seal(const struct tr_storage_medium *m, struct tr_mem_record *record, uint64_t sequence,
+                 bool last)
 {
     record->sequence = sequence;
     record->last = last;
     record->bytes_crc = tr_crc32c(0, record + 1, record->bytes);
-    record->crc = tr_mem_record_crc(record);
+    record->crc = tr_mem_record_crc(record, m->head - tr_mem_record_bytes(record->bytes));
 }
 
 /* A write was taken. */
@@ -191,13 +192,13 @@ static void put_entry(struct tr_storage_medium *m, const struct tr_storage_entry
             memcpy(to, entry->segment[i].data, entry->segment[i].bytes);
         to += entry->segment[i].bytes;
     }
-    seal(record, last ? sequence : 0, last);
+    seal(m, record, last ? sequence : 0, last);
 }
 
 static void put_nothing(struct tr_storage_medium *m, uint64_t sequence)
 {
     uint8_t *to = put(m, TR_MEM_NOTHING, 0, 0);
-    seal((struct tr_mem_record *)(void *)to - 1, sequence, true);
+    seal(m, (struct tr_mem_record *)(void *)to - 1, sequence, true);
 }
 
 static int mem_append(struct tr_storage *s, uint64_t sequence, const struct tr_storage_entry *entry,
@@ -242,7 +243,7 @@ static int mem_metadata(struct tr_storage *s, uint64_t sequence, const void *dat
     }
     uint8_t *to = put(m, TR_MEM_METADATA, 0, bytes);
     memcpy(to, data, bytes);
-    seal((struct tr_mem_record *)(void *)to - 1, sequence, true);
+    seal(m, (struct tr_mem_record *)(void *)to - 1, sequence, true);
     took(s, sequence, bytes);
     return TR_OK;
 }

@@ -43,6 +43,9 @@ void tr_storage_medium_fail(struct tr_storage_medium *m);
  * `writes_kept` reached the medium, and when `torn` a part of the next one. The storage that was
  * open on it is dead: all it can do is to be closed. */
 void tr_storage_medium_crash(struct tr_storage_medium *m, uint64_t writes_kept, bool torn);
+/* The write of a slot's newest entry landed where that of another lies, which has as many bytes;
+ * what lies in its own place is no entry. Returns TR_OK, TR_ENOENT, TR_EINVAL (not as many). */
+int tr_storage_medium_misdirect(struct tr_storage_medium *m, uint64_t slot, uint64_t onto);
 /* The newest entry of a slot cannot be read any more. Returns TR_OK, TR_ENOENT. */
 int tr_storage_medium_spoil(struct tr_storage_medium *m, uint64_t slot,
                             enum tr_storage_damage damage);

@@ -23,16 +23,17 @@ struct tr_mem_record *tr_mem_at(const struct tr_storage_medium *m, uint64_t posi
     return (struct tr_mem_record *)(void *)(m->log + (position & (m->log_bytes - 1)));
 }
 
-uint32_t tr_mem_record_crc(const struct tr_mem_record *record)
+uint32_t tr_mem_record_crc(const struct tr_mem_record *record, uint64_t position)
 {
-    return tr_crc32c(0, record, offsetof(struct tr_mem_record, crc));
+    uint32_t of_place = tr_crc32c(0, &position, sizeof(position));
+    return tr_crc32c(of_place, record, offsetof(struct tr_mem_record, crc));
 }
 
 bool tr_mem_header_valid(const struct tr_storage_medium *m, uint64_t position)
 {
     const struct tr_mem_record *record = tr_mem_at(m, position);
     uint64_t left = left_of_lap(m, position);
-    return left >= sizeof(*record) && record->crc == tr_mem_record_crc(record) &&
+    return left >= sizeof(*record) && record->crc == tr_mem_record_crc(record, position) &&
            tr_mem_record_bytes(record->bytes) <= left;
 }
 
@@ -158,8 +159,8 @@ void tr_storage_medium_crash(struct tr_storage_medium *m, uint64_t writes_kept, 
     m->released = 0;
 }
 
-int tr_storage_medium_spoil(struct tr_storage_medium *m, uint64_t slot,
-                            enum tr_storage_damage damage)
+/* The newest entry of a slot, or NULL. */
+static struct tr_mem_record *newest(const struct tr_storage_medium *m, uint64_t slot)
 {
     struct tr_mem_record *found = NULL;
     for (uint64_t at = tr_mem_skip(m, m->tail); at < m->head; at = tr_mem_next(m, at)) {
@@ -167,6 +168,26 @@ int tr_storage_medium_spoil(struct tr_storage_medium *m, uint64_t slot,
         if (record->kind == TR_MEM_ENTRY && record->slot == slot)
             found = record;
     }
+    return found;
+}
+
+int tr_storage_medium_misdirect(struct tr_storage_medium *m, uint64_t slot, uint64_t onto)
+{
+    struct tr_mem_record *written = newest(m, slot);
+    struct tr_mem_record *lost = newest(m, onto);
+    if (written == NULL || lost == NULL)
+        return TR_ENOENT;
+    if (slot == onto || written->bytes != lost->bytes)
+        return TR_EINVAL;
+    memcpy(lost, written, sizeof(*written) + written->bytes);
+    memset(written, 0, sizeof(*written));
+    return TR_OK;
+}
+
+int tr_storage_medium_spoil(struct tr_storage_medium *m, uint64_t slot,
+                            enum tr_storage_damage damage)
+{
+    struct tr_mem_record *found = newest(m, slot);
     if (found == NULL)
         return TR_ENOENT;
     if (damage == TR_STORAGE_DAMAGE_HEADER || found->bytes == 0)

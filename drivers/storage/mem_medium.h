@@ -21,7 +21,7 @@ struct tr_mem_record {
     uint32_t bytes_crc;
     uint16_t kind; /* enum tr_mem_kind */
     uint16_t last; /* 1: the last one of a call: a write ends here */
-    uint32_t crc;  /* of the fields before */
+    uint32_t crc;  /* of the position, and the fields before */
 };
 
 /* A snapshot and its place. */
@@ -62,8 +62,9 @@ static inline uint64_t tr_mem_record_bytes(uint32_t bytes)
 
 /* The record at a position. */
 struct tr_mem_record *tr_mem_at(const struct tr_storage_medium *m, uint64_t position);
-/* Its header's CRC, as it should be. */
-uint32_t tr_mem_record_crc(const struct tr_mem_record *record);
+/* The CRC of a header, as it should be where it lies: what was written to another place is not
+ * whole. */
+uint32_t tr_mem_record_crc(const struct tr_mem_record *record, uint64_t position);
 /* Whether header and bytes of the record at a position are whole. */
 bool tr_mem_header_valid(const struct tr_storage_medium *m, uint64_t position);
 bool tr_mem_bytes_valid(const struct tr_mem_record *record);

@@ -366,6 +366,21 @@ TEST_F(Storage, WhatWasDurableAndCannotBeReadIsUnknownNotAbsent)
     EXPECT_TRUE(found.metadata_unknown);
 }
 
+TEST_F(Storage, WhatWasWrittenToAnotherPlaceIsNotTakenForWhatBelongsThere)
+{
+    using Range = std::pair<uint64_t, uint64_t>;
+    for (uint64_t i = 1; i <= 6; i++)
+        ASSERT_EQ(append(i, i, i == 6 ? "longer" : "entry"), TR_OK);
+    durable();
+    EXPECT_EQ(tr_storage_medium_misdirect(medium, 5, 30), TR_ENOENT);
+    EXPECT_EQ(tr_storage_medium_misdirect(medium, 5, 6), TR_EINVAL);
+    ASSERT_EQ(tr_storage_medium_misdirect(medium, 5, 3), TR_OK);
+    reopen();
+    Found found = scan();
+    EXPECT_EQ(found.order, (std::vector<uint64_t>{1, 2})) << "and no second 5";
+    EXPECT_EQ(found.unknown, (std::vector<Range>{{1, UINT64_MAX}}));
+}
+
 TEST_F(Storage, OpeningRefusesWhatDoesNotFit)
 {
     char error[200] = "";
