@@ -198,6 +198,25 @@ static int explain_start(int number, char *error, size_t error_bytes)
     return number == ENOMEM ? TR_ENOMEM : TR_ESYS;
 }
 
+/* Starts EAL. Its own thread inherits the class of the one that starts it: beside a polling thread
+ * of a real-time class it would never run if it had that, too. */
+static int start_in_common_class(int count, char **arguments)
+{
+    static const struct sched_param common = {.sched_priority = 0};
+    struct sched_param param;
+    int policy = SCHED_OTHER;
+    if (pthread_getschedparam(pthread_self(), &policy, &param) != 0)
+        policy = SCHED_OTHER;
+    if (policy != SCHED_OTHER && pthread_setschedparam(pthread_self(), SCHED_OTHER, &common) != 0)
+        policy = SCHED_OTHER;
+    int result = rte_eal_init(count, arguments);
+    int number = rte_errno;
+    if (policy != SCHED_OTHER)
+        pthread_setschedparam(pthread_self(), policy, &param);
+    rte_errno = number;
+    return result;
+}
+
 /* Runs EAL's start. Returns: 0, or a number of errno.h. */
 static int init(const struct tr_eal_options *options, bool is_huge)
 {
@@ -211,7 +230,7 @@ static int init(const struct tr_eal_options *options, bool is_huge)
     for (int i = 0; i < a.count; i++)
         pointers[i] = a.text[i];
     rte_errno = 0;
-    result = rte_eal_init(a.count, pointers);
+    result = start_in_common_class(a.count, pointers);
     number = rte_errno;
     if (CPU_COUNT(&cpus) > 0)
         pthread_setaffinity_np(pthread_self(), sizeof(cpus), &cpus);
