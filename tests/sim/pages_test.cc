@@ -99,7 +99,7 @@ TEST(SimPages, ThatAreNotKept_AreTheKernels)
     EXPECT_EQ(sim::pages_count().taken, taken);
     munmap(at, PAGE);
     sim::pages_keep(true);
-    EXPECT_EXIT(
+    EXPECT_DEATH( // a sanitizer makes an exit of the signal
         {
             sim::pages_keep(false);
             uint8_t *gone = take(PAGE);
@@ -107,7 +107,7 @@ TEST(SimPages, ThatAreNotKept_AreTheKernels)
             *static_cast<volatile uint8_t *>(gone) = 1;
             exit(0);
         },
-        testing::KilledBySignal(SIGSEGV), "");
+        "");
 }
 
 } // namespace
