@@ -419,6 +419,14 @@ void tr_acceptor_refence(struct tr_replica *r)
     r->count.fences++;
 }
 
+/* Whether a process before this one may have granted a lease against the ballot promised here,
+ * which recovery brought (rule 16). Who leads at it needs no promise any more. */
+static bool may_have_leased(const struct tr_replica *r)
+{
+    return tr_unlikely(r->now_ns < r->forgotten_until_ns) &&
+           !tr_ballot_equal(r->promised, r->ack_ballot);
+}
+
 /* One page of the promise. What is accepted below the ballot promised cannot change any more, so
  * that pages of one ballot chain over a frozen view (rule 12). */
 static void promise_page(struct tr_replica *r, uint8_t to, uint64_t slot_from)
@@ -461,14 +469,17 @@ void tr_recv_prepare(struct tr_replica *r, uint8_t from, const struct tr_message
             tr_acceptor_refence(r);
         }
         r->promise_from = p->slot_from;
+        if (may_have_leased(r)) {
+            return; /* it asks again */
+        }
         if (tr_ballot_none(r->fencing) || TR_CANARY(r->canary, PROMISE_BEFORE_FENCED)) {
             promise_page(r, from,
                          p->slot_from); /* a repeated Prepare returns the same grant (rule 4) */
         }
         return;
     }
-    bool same_owner =
-        p->ballot.node == r->promised.node && p->ballot.incarnation == r->promised.incarnation;
+    bool same_owner = p->ballot.node == r->promised.node &&
+                      p->ballot.incarnation == r->promised.incarnation && !may_have_leased(r);
     if (r->now_ns < r->lease_until_ns && !same_owner && !TR_CANARY(r->canary, LEASE_IGNORED)) {
         r->count.dropped_stale++;
         tr_trace(r, TR_TRACE_DROP_STALE, from, m->type, p->ballot.round, r->lease_until_ns);
@@ -490,7 +501,7 @@ void tr_acceptor_fenced(struct tr_replica *r, const struct tr_event *ev)
     tr_trace(r, TR_TRACE_FENCED, TR_MEMBERS_MAX, 0, r->promised.round, r->grant.generation);
     if (r->promised.node == r->config.self) {
         tr_election_fenced(r);
-    } else if (r->promise_due && r->role != TR_REPLICA_RECOVERING) {
+    } else if (r->promise_due && r->role != TR_REPLICA_RECOVERING && !may_have_leased(r)) {
         uint8_t owner = tr_replica_member(r, r->promised.node);
         if (owner < r->member_count) {
             promise_page(r, owner, r->promise_from);

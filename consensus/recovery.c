@@ -416,6 +416,7 @@ static void finish(struct tr_replica *r)
     if (r->config.lease_ns != 0) {
         /* It may have granted a lease that it forgot (rule 16). */
         r->lease_until_ns = r->now_ns + 2 * r->config.lease_ns;
+        r->forgotten_until_ns = r->lease_until_ns;
     }
     tr_election_follow(r, TR_MEMBERS_MAX);
     tr_acceptor_refence(r); /* offers the owner of the promise a fresh ring */

@@ -160,11 +160,12 @@ struct tr_replica {
 
     /* Acceptor. promised never falls; nothing below it is accepted from a message. */
     struct tr_ballot promised;
-    struct tr_ballot fencing; /* the ballot of the fence under way; none: quiescent */
-    bool promise_due;         /* answer the owner of `promised` when fenced */
-    uint64_t promise_from;    /* first slot of the page it asked for */
-    struct tr_grant grant;    /* given to the owner of `promised`; generation 0: none */
-    uint64_t lease_until_ns;  /* promises are withheld until then (rule 16) */
+    struct tr_ballot fencing;    /* the ballot of the fence under way; none: quiescent */
+    bool promise_due;            /* answer the owner of `promised` when fenced */
+    uint64_t promise_from;       /* first slot of the page it asked for */
+    struct tr_grant grant;       /* given to the owner of `promised`; generation 0: none */
+    uint64_t lease_until_ns;     /* promises are withheld until then (rule 16) */
+    uint64_t forgotten_until_ns; /* so are those of the ballot that it came back with */
 
     /* Follower's acknowledgement: every slot in (watermark, slot_contiguous] is accepted at exactly
      * `ack_ballot`. */

@@ -223,6 +223,41 @@ TEST(Election, UnderALease_WaitsForItsEnd)
     ASSERT_TRUE(w.run_until([&] { return w.leader() < w.count(); }));
 }
 
+TEST(Election, AReplicaThatForgotALease_PromisesNothingUntilItIsOver)
+{
+    /* Node 1 has granted node 0 a lease, and forgets it. Node 4 has promised node 3 a ballot
+     * before, which node 1 comes back with: its promise would make node 3 leader while node 0 still
+     * answers reads by the lease (rule 16). */
+    Options o;
+    o.voters = 5;
+    o.lease_ns = ELECTION_NS / 2;
+    World w(o);
+    w.elect(0);
+    for (uint8_t i : {3, 4})
+        for (uint8_t j : {0, 1, 2})
+            w.cut[i][j] = w.cut[j][i] = true;
+    ASSERT_TRUE(w.run_until(
+        [&] { return w.now_ns > w.at(3)->lease_until_ns && w.now_ns > w.at(4)->lease_until_ns; }));
+    w.campaign(3);
+    ASSERT_TRUE(w.run_until([&] { return w.at(4)->promised.node == w.at(3)->config.self; }));
+    const tr_ballot ballot = w.at(4)->promised;
+    w.crash(1);
+    const uint64_t granted_until_ns = w.at(1)->lease_until_ns;
+    ASSERT_LT(w.now_ns, granted_until_ns);
+    w.forget_wire();
+    w.boot(1);
+    w.cut[0][1] = w.cut[1][0] = true; /* else it would hear of node 0's next ballot */
+    w.cut[1][3] = w.cut[3][1] = w.cut[1][4] = w.cut[4][1] = false;
+    ASSERT_TRUE(w.run_until([&] { return w.at(1)->role != TR_REPLICA_RECOVERING; }));
+    ASSERT_LT(w.now_ns, granted_until_ns) << "the lease is over before anything could go wrong";
+    EXPECT_TRUE(tr_ballot_equal(ballot, w.at(1)->promised));
+    ASSERT_TRUE(w.run_until([&] {
+        EXPECT_NE(TR_REPLICA_LEADER, w.at(3)->role) << "at " << w.now_ns;
+        return w.now_ns > granted_until_ns || w.at(3)->role == TR_REPLICA_LEADER;
+    }));
+    EXPECT_TRUE(w.run_until([&] { return w.at(3)->role == TR_REPLICA_LEADER; }));
+}
+
 TEST(Election, APromiseThatKnowsLess_IsAskedForAgain_AndCountsThen)
 {
     /* Rule 2: the promise of a peer that does not know a third one's new incarnation is void. */
