@@ -263,7 +263,11 @@ static void recycle_up_to(struct tr_replica *r)
 static bool snapshot_wanted(const struct tr_replica *r)
 {
     uint64_t slots = r->slot_apply - r->slot_snapshot;
-    uint64_t bytes = r->log.head - r->snapshot_head;
+    /* Records may lie in another order than their slots: those applied since have the bytes of so
+     * many average ones, wherever the first of them lies. */
+    uint64_t kept = r->log.slot_last + 1 - r->log.slot_first;
+    uint64_t average = kept != 0 ? tr_log_used_bytes(&r->log) / kept : 0;
+    uint64_t bytes = tr_max_u64(r->log.head - r->snapshot_head, average * slots);
     uint64_t eighths = slots * 8 / (r->log.slot_mask + 1);
     uint64_t eighths_bytes = bytes * 8 / r->log.arena_bytes;
     uint64_t most = eighths > eighths_bytes ? eighths : eighths_bytes;

@@ -137,4 +137,35 @@ TEST(CatchUpFrom, ADeadSource_IsNotAskedForEver)
     EXPECT_TRUE(w.run_until([&] { return w.at(4)->role == TR_REPLICA_FOLLOWER; }));
 }
 
+/* Later slots came first: the record of the slot after the snapshot lies behind theirs, and what is
+ * behind it alone would say that nothing has come since. */
+TEST(CatchUpOrder, WhatCameBeforeItsTurn_CountsTowardsTheNextSnapshot)
+{
+    Options options;
+    options.log_slots = 4096;
+    options.log_bytes = 1 << 16;
+    World w(options);
+    w.elect(0);
+    w.run(2 * HEARTBEAT_NS);
+    const uint64_t before = w.at(BEHIND)->slot_apply, missed = w.at(0)->slot_next + 4;
+    w.node(0).images_by_hand = w.node(BEHIND).images_by_hand = true; /* the leader keeps all */
+    auto no_missed = [&](Sent &sent) {
+        if (sent.to != BEHIND ||
+            (sent.type() != TR_MESSAGE_ACCEPT && sent.type() != TR_MESSAGE_LEARN))
+            return true;
+        auto first = reinterpret_cast<const tr_record *>(tr_message_tail(sent.message()));
+        return sent.message()->tail_bytes == 0 || first->slot > missed;
+    };
+    for (uint64_t n = 1; tr_replica_can_propose(w.at(0), 500); n++) {
+        w.propose(0, n, 500);
+        w.run(2000, no_missed);
+    }
+    ASSERT_EQ(before, w.at(BEHIND)->slot_apply);
+    ASSERT_GT(w.at(BEHIND)->log.slot_last, missed + 50);
+    w.image_made(BEHIND, before);
+    w.node(BEHIND).image_asked = false;
+    EXPECT_TRUE(w.run_until([&] { return w.at(BEHIND)->slot_apply == w.at(0)->slot_commit; }));
+    EXPECT_TRUE(w.node(BEHIND).image_asked);
+}
+
 } // namespace
