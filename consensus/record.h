@@ -68,7 +68,8 @@ struct tr_run {
     uint64_t session;
     uint64_t
         sequence; /* of the first command, 1 .. TR_SEQUENCE_MAX; the others follow without a gap */
-    uint64_t sequence_acked; /* replies up to here have reached the client */
+    uint64_t sequence_acked; /* replies up to here have reached the client; of a REGISTER: had, when
+                                it came to this node */
     uint32_t bytes_each;     /* of every command, or TR_RUN_BYTES_VARY */
     uint16_t count;          /* 1 .. TR_BATCH_COMMANDS_MAX */
     uint8_t kind;            /* enum tr_run_kind */

@@ -201,14 +201,17 @@ static void refused(struct tr_apply *a, uint64_t number, enum tr_verdict verdict
         tr_store_release(&s->gaps, s->gaps + 1); /* meets the agent */
 }
 
-/* The log has registered, or found, the session of a remote client: is it attached here? What it
- * says that it has the replies of must have been applied before. */
-static void registered_remote(struct tr_apply *a, const uint8_t *nonce, uint64_t number)
+/* The log has registered, or found, the session of a remote client: is it attached here? One that
+ * registers says what it has the replies of: that must have been applied before. An attachment that
+ * says something else is another one, of before: a replica that catches up applies it late. */
+static void registered_remote(struct tr_apply *a, const struct tr_run_view *view, uint64_t number)
 {
     for (uint32_t i = a->remote_first; i < a->local_max && a->remote_count != 0; i++) {
         struct tr_session *s = a->local[i];
-        if (s == NULL || memcmp(s->nonce, nonce, TR_NONCE_BYTES) != 0)
+        if (s == NULL || memcmp(s->nonce, view->data, TR_NONCE_BYTES) != 0)
             continue;
+        if (view->run->sequence_acked != s->base)
+            return;
         if (tr_sessions_applied(a->sessions, number) < s->base)
             tr_store_release(&s->state, (uint32_t)TR_SESSION_EVICTED); /* meets the door */
         a->remote_number[i - a->remote_first] = number;
@@ -218,11 +221,12 @@ static void registered_remote(struct tr_apply *a, const uint8_t *nonce, uint64_t
 }
 
 /* The log has registered a session: is it one that was opened here? */
-static void registered(struct tr_apply *a, const uint8_t *nonce, uint64_t number)
+static void registered(struct tr_apply *a, const struct tr_run_view *view, uint64_t number)
 {
+    const uint8_t *nonce = view->data;
     uint32_t index = tr_load_le32(nonce + 4);
     if (tr_load_le16(nonce) == 0)
-        registered_remote(a, nonce, number);
+        registered_remote(a, view, number);
     if (tr_load_le16(nonce) != a->self || index >= a->local_max || a->local[index] == NULL)
         return;
     struct tr_session *s = a->local[index];
@@ -243,7 +247,7 @@ static void closed(struct tr_apply *a, uint64_t number)
 static void done(struct tr_apply *a, const struct tr_run_view *view, const struct tr_admission *ad)
 {
     if (view->run->kind == TR_RUN_REGISTER)
-        registered(a, view->data, ad->session);
+        registered(a, view, ad->session);
     else
         closed(a, ad->session);
     if (ad->evicted != 0)

@@ -18,16 +18,16 @@ namespace
 
 using namespace cluster;
 
-/* A socket that speaks to node 1's door. */
+/* A socket that speaks to a node's door, the first one's unless told. */
 class Stranger
 {
   public:
-    explicit Stranger(Cluster &c) : cluster_(c)
+    explicit Stranger(Cluster &c, int node = 0) : cluster_(c)
     {
         fd_ = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
         to_.sin_family = AF_INET;
         to_.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-        to_.sin_port = htons(static_cast<uint16_t>(c.port_base + 8));
+        to_.sin_port = htons(static_cast<uint16_t>(c.port_base + 8 + node));
     }
     ~Stranger()
     {
@@ -82,15 +82,27 @@ class Stranger
     {
         return static_cast<const tr_wire_refused *>(m.body)->reason;
     }
+    void hello(uint8_t nonce, uint64_t token, uint64_t acked)
+    {
+        auto *hello = static_cast<tr_wire_hello *>(begin(TR_WIRE_HELLO, token));
+        hello->nonce[2] = nonce;
+        hello->acked = acked;
+    }
+    /* Asks to be let in, and does not come: the token. */
+    uint64_t invitation(uint8_t nonce)
+    {
+        tr_wire_message m{};
+        hello(nonce, 0, 0);
+        send();
+        return answer(&m) == TR_WIRE_CHALLENGE ? m.header->token : 0;
+    }
     /* Becomes a client with this nonce; the token, 0: it was not let in. */
     uint64_t attach(uint8_t nonce, uint64_t acked = 0)
     {
         tr_wire_message m{};
         uint64_t token = 0;
         for (int i = 0; i < 1000; i++) {
-            auto *hello = static_cast<tr_wire_hello *>(begin(TR_WIRE_HELLO, token));
-            hello->nonce[2] = nonce;
-            hello->acked = acked;
+            hello(nonce, token, acked);
             send();
             int type = answer(&m);
             if (type == TR_WIRE_WELCOME)
@@ -311,6 +323,33 @@ TEST_F(Door, AClaimToHaveRepliesOfCommandsThatWereNeverAppliedIsRefused)
     EXPECT_EQ(s.attach(1, 1000), 0u);
     ASSERT_TRUE(cluster_.until([&] { return door().active_count == 0; }));
     serves();
+}
+
+/* A replica that lags applies the attachments of before when the client has come to it already,
+ * with replies that it got of others. */
+TEST_F(Door, WhatAClientHasIsNotComparedWithAnEarlierAttachment)
+{
+    Stranger late(cluster_), early(cluster_, 1);
+    tr_wire_message m{};
+    uint64_t invited = late.invitation(1);
+    ASSERT_NE(invited, 0u);
+    cluster_.stopped = &cluster_.nodes[0];
+    uint64_t token = early.attach(1);
+    ASSERT_NE(token, 0u);
+    auto *submit = static_cast<tr_wire_submit *>(early.begin(TR_WIRE_SUBMIT, token));
+    submit->first = 1;
+    submit->count = 1;
+    submit->bytes_each = 8;
+    memset(early.tail(), 0, 8);
+    early.send(8);
+    do {
+        ASSERT_NE(early.answer(&m), 0);
+    } while (m.header->type != TR_WIRE_REPLY);
+
+    late.hello(1, invited, 1);
+    late.send();
+    cluster_.stopped = nullptr;
+    EXPECT_NE(late.attach(1, 1), 0u);
 }
 
 TEST_F(Door, ACommandAboveTheLimitIsRefused)
