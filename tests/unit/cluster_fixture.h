@@ -6,6 +6,7 @@
 
 #include "trireme/trireme.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -20,6 +21,13 @@
 
 namespace cluster
 {
+
+/* A sanitizer makes a turn ten times as long. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+constexpr bool SANITIZED = true;
+#else
+constexpr bool SANITIZED = false;
+#endif
 
 /* A number that an apply thread writes and the test reads meanwhile. Relaxed, so that it orders
  * nothing else that a race detector ought to see. */
@@ -137,7 +145,8 @@ struct Layout {
     uint32_t sessions_max = 64;
     uint64_t reply_cache_bytes = 1 << 20;
     uint32_t lease_us = 0;
-    uint32_t election_us = 20000; /* long enough for a machine that does other things, too */
+    /* Long enough for a machine that does other things, too. */
+    uint32_t election_us = SANITIZED ? 200000 : 20000;
     uint32_t reply_bytes_max = 0;
     tr_log_fn log = nullptr;
     void *log_context = nullptr;
@@ -315,24 +324,27 @@ class Cluster
         return s;
     }
 
-    /* Index of the node that leads, or -1. */
-    int leader(uint32_t group = 0) const
+    /* Index of a living node in a role now, or -1. */
+    int in_role(int role, uint32_t group = 0) const
     {
         for (int i = 0; i < layout.nodes; i++)
-            if (alive(i) && status(i, group).role == TR_ROLE_LEADER)
-                return i;
-        return -1;
-    }
-    int follower(uint32_t group = 0) const
-    {
-        for (int i = 0; i < layout.nodes; i++)
-            if (alive(i) && status(i, group).role == TR_ROLE_FOLLOWER)
+            if (alive(i) && status(i, group).role == role)
                 return i;
         return -1;
     }
     bool wait_leader(uint32_t group = 0)
     {
-        return until([&] { return leader(group) >= 0; });
+        return until([&] { return in_role(TR_ROLE_LEADER, group) >= 0; });
+    }
+    /* Index of the node that leads, or of one that follows. There may be none just now, on a
+     * machine that stands still for an election timeout: waits for one. */
+    int leader(uint32_t group = 0)
+    {
+        return wait_role(TR_ROLE_LEADER, group);
+    }
+    int follower(uint32_t group = 0)
+    {
+        return wait_role(TR_ROLE_FOLLOWER, group);
     }
 
     /* Whether all living replicas of a group have applied the same and are done. */
@@ -370,6 +382,15 @@ class Cluster
     }
 
     int port_base;
+
+  private:
+    int wait_role(int role, uint32_t group)
+    {
+        int found = 0;
+        EXPECT_TRUE(until([&] { return (found = in_role(role, group)) >= 0; }))
+            << "no node is in role " << role;
+        return std::max(found, 0);
+    }
 };
 
 /* A session of the ring kind, with helpers that turn the cluster meanwhile. */

@@ -123,7 +123,7 @@ TEST_P(RemoteOver, TheClientFindsTheLeader)
         int leader = c.leader();
         tr_completion done;
         tr_client_poll(r.client, &done, 1);
-        return leader >= 0 && r.status().node == leader + 1 && r.status().leader == leader + 1;
+        return r.status().node == leader + 1 && r.status().leader == leader + 1;
     }));
     EXPECT_NE(r.status().session, 0u);
 }
@@ -192,7 +192,7 @@ TEST_P(RemoteOver, WhenEveryNodeRestartsInTurn_TheSessionGoesOn)
     Stream s(r, 6000);
     for (int i = 0; i < 3; i++) {
         ASSERT_TRUE(run(c, s, 1000 + (uint64_t)i * 1000));
-        ASSERT_TRUE(c.until([&] { return c.leader() >= 0; }));
+        ASSERT_TRUE(c.wait_leader());
         c.close(i);
         c.open(i);
         ASSERT_TRUE(c.until([&] {
