@@ -72,6 +72,16 @@ TEST_F(Credit, AFollowerThatLagsBehindTheLeadersLogIsNot)
     EXPECT_TRUE(replicated_to(w, 0, 2));
 }
 
+// A follower that says it could recycle what nobody has proposed is broken, or lies: it harms
+// itself.
+TEST_F(Credit, AFollowerThatRecyclesWhatIsStillToCome_IsWrittenTo)
+{
+    peer->slot_apply = peer->slot_recyclable = leader->slot_next + 1000;
+    w.propose(0, 1000);
+    EXPECT_TRUE(replicated_to(w, 0, 1));
+    EXPECT_TRUE(replicated_to(w, 0, 2));
+}
+
 // The leader knows of no room in a follower's log and writes nothing; so nothing is applied there
 // that would make the follower think of a snapshot.
 TEST_F(Credit, AFollowerThatHearsOfEntriesWhichDoNotCome_MakesRoomForThem)

@@ -263,6 +263,15 @@ TEST(Learner, ASnapshotThatWasNotMade_ChangesNothing_AndIsWantedAgain)
     EXPECT_TRUE(w.node(0).image_asked);
 }
 
+TEST(Learner, ThatNothingWasApplied_AsksForNoSnapshot)
+{
+    World w(small());
+    tr_event event{};
+    event.type = TR_EVENT_APPLIED;
+    w.step(0, event);
+    EXPECT_EQ(0, w.effects_of(0, TR_EFFECT_SNAPSHOT_MAKE));
+}
+
 TEST(Learner, ASnapshotMadeLate_DoesNotReplaceALaterOneThatWasInstalled)
 {
     World w(small());

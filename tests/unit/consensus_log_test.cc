@@ -228,6 +228,25 @@ TEST_F(Log, Truncated_ForgetsUpToTheSlot_NeededOrNot)
     check();
 }
 
+TEST_F(Log, TruncatedAtAFirstSlotThatIsNotThere_LeavesNothingToClose)
+{
+    tr_log_truncate(&log, 1);
+    EXPECT_EQ(2u, log.slot_first);
+    EXPECT_FALSE(log.holes);
+    EXPECT_NE(nullptr, put(2, 1));
+    check();
+}
+
+TEST_F(Log, ATableThatIsFull_RecyclesPastASlotThatIsNotThere)
+{
+    for (uint64_t slot : {1, 2, 4, 5})
+        put(slot, 1);
+    log.slot_recyclable = 5;
+    log.pin = tr_log_at(&log, 5)->position;
+    EXPECT_TRUE(tr_log_fits(&log, SLOTS + 4));
+    EXPECT_EQ(5u, log.slot_first) << "slot 3 never came";
+}
+
 TEST_F(Log, TruncatedFarBeyondItsEnd_IsEmptyAndGoesOnFromThere)
 {
     for (uint64_t slot = 1; slot <= 10; slot++)
