@@ -119,9 +119,9 @@ static inline struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_re
 /** Bytes that the arena has free in one piece at the head, as it is. */
 static inline uint64_t tr_log_straight_bytes(const struct tr_log *log)
 {
-    uint64_t free = log->arena_bytes - (log->head - log->tail);
+    uint64_t left = log->arena_bytes - (log->head - log->tail);
     uint64_t to_end = log->arena_bytes - (log->head & (log->arena_bytes - 1));
-    return free < to_end ? free : to_end;
+    return left < to_end ? left : to_end;
 }
 
 /** The entry of a slot, or NULL when it is absent. */

@@ -135,7 +135,7 @@ void tr_sessions_clear(struct tr_sessions *t)
         t->entry[i].newer = i + 1;
     t->entry[t->sessions_max].older = t->sessions_max;
     t->entry[t->sessions_max].newer = t->sessions_max;
-    t->free = 0;
+    t->vacant = 0;
     t->count = 0;
     t->last = 0;
     t->units_head = t->units;
@@ -146,12 +146,12 @@ void tr_sessions_clear(struct tr_sessions *t)
 struct tr_session_entry *tr_sessions_add(struct tr_sessions *t, uint64_t number,
                                          const uint8_t *nonce)
 {
-    tr_assert(t->free != t->sessions_max);
+    tr_assert(t->vacant != t->sessions_max);
     if (tr_sessions_find(t, number) != NULL || find_nonce(t, nonce) != NULL)
         return NULL;
-    struct tr_session_entry *e = &t->entry[t->free];
-    uint32_t place = t->free + 1;
-    t->free = e->newer;
+    struct tr_session_entry *e = &t->entry[t->vacant];
+    uint32_t place = t->vacant + 1;
+    t->vacant = e->newer;
     t->count++;
     e->number = number;
     e->applied = 0;
@@ -174,8 +174,8 @@ void tr_sessions_remove(struct tr_sessions *t, struct tr_session_entry *e)
     tr_sessions_order_unlink(t, e);
     t->units_moved -= e->units_moved;
     e->number = 0;
-    e->newer = t->free;
-    t->free = index;
+    e->newer = t->vacant;
+    t->vacant = index;
     t->count--;
 }
 

@@ -77,8 +77,8 @@ struct tr_sessions {
                               to */
     uint64_t units_moved;  /* sum over the sessions */
     uint32_t last;         /* index of the session looked up last */
-    uint32_t free;  /* index of the first free entry, chained by `newer`; sessions_max: none */
-    uint32_t count; /* of sessions */
+    uint32_t vacant; /* first entry without a session, chained by `newer`; sessions_max: none */
+    uint32_t count;  /* of sessions */
     uint32_t sessions_max;
     uint32_t hash_shift; /* 64 - log2(hash_mask + 1) */
     uint32_t hash_mask;
