@@ -19,6 +19,7 @@
     X(LEAD_WITHOUT_CHOSEN, "leads before the chosen values of the quorum are here")               \
     X(ADOPT_LOWER_BALLOT, "adopts a value of a lower ballot in phase 1")                          \
     X(WATERMARK_WITHOUT_BALLOT, "applies what it holds below the watermark, whatever its ballot") \
+    X(PROVEN_WITHOUT_BALLOT, "keeps as chosen what it holds below a watermark, at any ballot")    \
     X(RECYCLE_TOO_EARLY, "recycles what is not in a snapshot")                                    \
     X(READ_UNCONFIRMED, "answers reads without asking a quorum")                                  \
     X(READ_BEFORE_OPENED, "reads before the first commit of its own ballot")                      \

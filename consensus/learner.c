@@ -34,11 +34,28 @@ void tr_learner_chosen(struct tr_replica *r, uint64_t slot)
     }
 }
 
+/* What the watermark known so far proves of slots held is kept with them: the one that takes its
+ * place covers another ballot, and what nobody knows to be chosen is never recycled. */
+static void keep_proven(struct tr_replica *r)
+{
+    uint64_t last = tr_min_u64(r->known_slot, r->log.slot_last);
+    for (uint64_t slot = r->slot_commit + 1; slot <= last; slot++) {
+        struct tr_slot *s = tr_log_at(&r->log, slot);
+        if (s != NULL && (tr_ballot_equal(s->ballot, r->known_ballot) ||
+                          TR_CANARY(r->canary, PROVEN_WITHOUT_BALLOT))) {
+            s->state = TR_SLOT_CHOSEN;
+        }
+    }
+}
+
 void tr_learner_watermark(struct tr_replica *r, struct tr_ballot ballot, uint64_t slot)
 {
     if (slot > r->slot_known) {
         r->slot_known = slot;
         r->pending |= TR_PENDING_COMMIT;
+    }
+    if (tr_unlikely(tr_ballot_less(r->known_ballot, ballot) && r->known_slot > r->slot_commit)) {
+        keep_proven(r);
     }
     if (tr_ballot_less(r->known_ballot, ballot) ||
         (slot > r->known_slot && tr_ballot_equal(r->known_ballot, ballot))) {

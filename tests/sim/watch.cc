@@ -50,6 +50,8 @@ struct Before {
     tr_ballot promised;
     tr_ballot ack_ballot;
     tr_replica_role role;
+    tr_ballot known_ballot;
+    uint64_t known_slot;
     uint64_t slot_commit, slot_last, slot_restamp;
     bool is_accept = false;
     bool is_stale_heartbeat = false; /* of a leader that has not heard a Q2 for too long */
@@ -90,6 +92,8 @@ void look_before(const tr_replica &r, const tr_event &event, Before &before)
 {
     before.promised = r.promised;
     before.ack_ballot = r.ack_ballot;
+    before.known_ballot = r.known_ballot;
+    before.known_slot = r.known_slot;
     before.role = r.role;
     before.slot_commit = r.slot_commit;
     before.slot_last = r.log.slot_last;
@@ -425,6 +429,19 @@ void look_at_commit(Cluster &c, Seat &seat, const tr_replica &r)
     }
 }
 
+/* What a watermark proved is kept when another takes its place: it is chosen indeed. */
+void look_at_proven(Cluster &c, const Seat &seat, const tr_replica &r, const Before &before)
+{
+    if (tr_ballot_equal(r.known_ballot, before.known_ballot))
+        return;
+    uint64_t last = std::min(before.known_slot, r.log.slot_last);
+    for (uint64_t slot = r.slot_commit + 1; slot <= last && !c.verdict.failed; slot++) {
+        const tr_slot *s = tr_log_at(&r.log, slot);
+        if (s != nullptr && s->state == TR_SLOT_CHOSEN)
+            check_chosen(c, seat, r, slot);
+    }
+}
+
 /* ---- changes of role */
 
 /* A leader holds everything that was chosen below its ballot. */
@@ -597,6 +614,7 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
     look_at_effects(c, seat, *event, *out);
     look_at_fields(c, seat, *r);
     look_at_commit(c, seat, *r);
+    look_at_proven(c, seat, *r, before);
     look_at_role(c, seat, *r);
     if (!c.verdict.failed)
         check_invariants(seat.watch, *r, before);
