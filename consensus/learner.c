@@ -148,12 +148,13 @@ static uint8_t next_source(const struct tr_replica *r, uint8_t member)
 }
 
 /* Whom to ask now. Who did not help the last time may be dead, or its image damaged: then the next
- * one. A leader that is followed is there. */
+ * one. A leader that is followed is there. Where nobody told of more (who did may have lost it
+ * since) anybody may have come that far by now. */
 static uint8_t source_now(const struct tr_replica *r)
 {
-    bool anew = r->fetch_last != 0 && r->others != 0 &&
-                (r->role != TR_REPLICA_FOLLOWER || r->install_failures != 0);
-    return anew ? next_source(r, r->fetch_peer) : source_of(r);
+    bool anew = r->fetch_last != 0 && (r->role != TR_REPLICA_FOLLOWER || r->install_failures != 0);
+    uint8_t source = anew ? TR_MEMBERS_MAX : source_of(r);
+    return source < r->member_count || r->others == 0 ? source : next_source(r, r->fetch_peer);
 }
 
 void tr_learner_fetch(struct tr_replica *r)

@@ -42,6 +42,49 @@ TEST(Recovery, EndsWithoutTheOneThatKnewOfTheHighestCommit)
         << "it asks the dead one for ever";
 }
 
+TEST(Recovery, EndsWhenTheOneThatKnewOfTheHighestCommitForgotIt)
+{
+    /* The same, but node 0 comes back, and tells node 4 of less than before. Nobody tells of more
+     * than node 4 has, until a leader is elected; and a leader does not speak to who recovers. */
+    World w(of(5));
+    w.elect(0);
+    w.crash(4);
+    w.propose(0, 1);
+    w.deliver([](Sent &s) { return s.type() == TR_MESSAGE_ACCEPT; });
+    for (uint8_t i = 1; i < 4; i++)
+        w.timeout(i);
+    w.deliver([](Sent &s) { return s.type() == TR_MESSAGE_ACCEPTED; });
+    w.forget_wire();
+    uint64_t known = w.at(0)->slot_commit;
+    ASSERT_GT(known, w.at(1)->slot_commit);
+    w.boot(4);
+    w.timeout(4);
+    for (int i = 0; i < 4; i++)
+        w.deliver([](Sent &s) { return s.type() >= TR_MESSAGE_RECOVER; });
+    ASSERT_EQ(known, w.at(4)->recover_target);
+    w.crash(0);
+    w.boot(0);
+    w.forget_wire();
+    auto held = [](Sent &s) {
+        return s.type() != TR_MESSAGE_PREVOTE && (s.to != 4 || s.type() != TR_MESSAGE_LEARN);
+    };
+    for (int i = 0; i < 500 && w.at(0)->role != TR_REPLICA_FOLLOWER; i++)
+        w.run(1000, held);
+    Sent news = w.make<tr_vector>(1, 4, TR_MESSAGE_VECTOR);
+    *news.body<tr_vector>() = w.at(1)->vector;
+    w.hand_forged(news);
+    for (int i = 0; i < 500 && w.at(4)->peer[0].recovered_commit == known; i++)
+        w.run(1000, held);
+    ASSERT_EQ(w.at(1)->slot_commit, w.at(4)->peer[0].recovered_commit);
+    auto none = [](Sent &s) { return s.type() != TR_MESSAGE_PREVOTE; };
+    for (int i = 0; i < 500 && w.at(4)->slot_commit < w.at(1)->slot_commit; i++)
+        w.run(1000, none);
+    ASSERT_EQ(w.at(1)->slot_commit, w.at(4)->slot_commit);
+    EXPECT_TRUE(w.run_until([&] { return w.at(4)->role == TR_REPLICA_FOLLOWER; }))
+        << "it asks nobody, commit " << w.at(4)->slot_commit << " of " << known;
+    EXPECT_GE(w.at(4)->slot_commit, known);
+}
+
 TEST(Recovery, OfAReplicaThatRestartsAgain_TakesAHigherIncarnation)
 {
     World w;
