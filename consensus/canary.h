@@ -39,6 +39,7 @@
     X(STALE_ACK_COUNTS, "counts acknowledgements of other ballots")                         \
     X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                             \
     X(FENCE_NOT_AWAITED, "takes a fence that has begun for one that is quiescent")          \
+    X(LEASE_FORGOTTEN, "promises within a lease that its last life granted")                \
     X(SOURCE_REUSED, "reuses log space that a write in flight still reads")                 \
     X(TAG_IGNORED, "drains records of any tag")
 

@@ -413,7 +413,7 @@ static void finish(struct tr_replica *r)
     r->round_seen = r->promised.round > r->round_seen ? r->promised.round : r->round_seen;
     tr_timer_stop(r, TR_TIMER_RECOVER);
     tr_trace(r, TR_TRACE_RECOVERED, r->self, 0, r->slot_commit, r->log.slot_last);
-    if (r->config.lease_ns != 0) {
+    if (r->config.lease_ns != 0 && !TR_CANARY(r->canary, LEASE_FORGOTTEN)) {
         /* It may have granted a lease that it forgot (rule 16). */
         r->lease_until_ns = r->now_ns + 2 * r->config.lease_ns;
         r->forgotten_until_ns = r->lease_until_ns;

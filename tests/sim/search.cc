@@ -106,6 +106,7 @@ const char *canary_profile(uint32_t canary)
         return "disk";
     case TR_CANARY_LEASE_IGNORED:
     case TR_CANARY_LEASE_FROM_RECEIPT:
+    case TR_CANARY_LEASE_FORGOTTEN:
         return "leases";
     case TR_CANARY_HEARTBEAT_WITHOUT_CONTACT:
     case TR_CANARY_READ_UNCONFIRMED:

@@ -270,6 +270,17 @@ void check_grant(Cluster &c, Seat &seat, const tr_promise &p)
     w.granted = p.ballot;
 }
 
+/* Who leads needs no promise any more: that it is told again takes nothing from a lease. */
+void check_lent(Cluster &c, const Seat &seat, const tr_replica &r, const tr_promise &p)
+{
+    const Watch &w = seat.watch;
+    bool leads = tr_ballot_equal(p.ballot, r.ack_ballot);
+    if (!leads && p.ballot.node != w.lease_owner && r.now_ns < w.lease_until_ns)
+        c.verdict.fail("lease broken", "node %u promises node %u, and owes node %u another %llu us",
+                       seat.member->id, p.ballot.node, w.lease_owner,
+                       wide((w.lease_until_ns - r.now_ns) / 1000));
+}
+
 /* What is sent while it must wait for a fence, or for the disk. */
 void check_send(Cluster &c, Seat &seat, const tr_message &m, bool is_durable)
 {
@@ -281,6 +292,7 @@ void check_send(Cluster &c, Seat &seat, const tr_message &m, bool is_durable)
         if (fencing && tr_ballot_equal(p->ballot, w.fence))
             c.verdict.fail("promise before fence", "node %u round %llu", id, wide(p->ballot.round));
         check_grant(c, seat, *p);
+        check_lent(c, seat, *seat.replica(), *p);
         if (!is_durable)
             c.verdict.fail("promise before disk", "node %u round %llu", id, wide(p->ballot.round));
     }
@@ -625,6 +637,10 @@ void step(Seat &seat, tr_replica *r, const tr_event *event, tr_effects *out)
 void watch_begin(Cluster &cluster, Seat &seat)
 {
     Watch w;
+    if (cluster.setup.profile->lease == Lease::Within) { /* a lease outlives who granted it */
+        w.lease_until_ns = seat.watch.lease_until_ns;
+        w.lease_owner = seat.watch.lease_owner;
+    }
     for (const auto &m : cluster.members) {
         const Seat &other = *m->seats[seat.number];
         bool votes = m->up() && &other != &seat && other.watch.votes && other.group != nullptr;
