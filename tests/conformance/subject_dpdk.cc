@@ -1,6 +1,6 @@
 // The DPDK driver, as a module: over memif, and over AF_PACKET and AF_XDP on veth interfaces of a
-// network namespace of this process. Three ports of one process stand for three nodes; processes
-// are tests/conformance/dpdk_processes.py's.
+// network namespace of this process; where TRIREME_NICS lists NICs (tests/vm), over these instead.
+// Three ports of one process stand for three nodes.
 #include "drivers/module.h"
 #include "suite.h"
 
@@ -13,6 +13,7 @@
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <sched.h>
+#include <sstream>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -97,19 +98,43 @@ const std::string &segment()
     return why;
 }
 
-// Ports on the kernel's interfaces, and an attacker on the same segment.
+// A NIC that is given to DPDK.
+struct Nic {
+    std::string pci, mac;
+};
+
+// Those of TRIREME_NICS: PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks.
+std::vector<Nic> list_nics()
+{
+    const char *text = getenv("TRIREME_NICS");
+    std::istringstream words(text != nullptr ? text : "");
+    std::vector<Nic> out;
+    for (std::string word; words >> word;) {
+        size_t slash = word.find('/');
+        if (slash == std::string::npos)
+            return {};
+        out.push_back({word.substr(0, slash), word.substr(slash + 1)});
+    }
+    return out;
+}
+
+const std::vector<Nic> &nics()
+{
+    static const std::vector<Nic> all = list_nics();
+    return all;
+}
+
+// Ports on one segment of Ethernet, and an attacker there, at an interface of the kernel.
 class SegmentWorld : public World
 {
   public:
-    explicit SegmentWorld(const std::string &device) : device_(device)
+    explicit SegmentWorld(const char *interface)
     {
         sockaddr_ll at{};
-        if (!segment().empty())
-            abort();
         attacker_ = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
         at.sll_family = AF_PACKET;
         at.sll_protocol = htons(ETH_P_ALL);
-        at.sll_ifindex = static_cast<int>(if_nametoindex("v9"));
+        at.sll_ifindex = static_cast<int>(if_nametoindex(interface));
         EXPECT_EQ(bind(attacker_, reinterpret_cast<sockaddr *>(&at), sizeof(at)), 0);
     }
 
@@ -125,11 +150,8 @@ class SegmentWorld : public World
 
     void fill(tr_port_options &options, unsigned node) override
     {
-        std::string &text = extra_[node % 4];
-        // A message of the largest size is 800 frames, which arrive before the port is polled.
-        text = "device=" + device_ + std::to_string(node) + "+iface=v" + std::to_string(node) +
-               (device_ == "net_af_packet" ? "+framecnt=4096" : "+busy_budget=0");
-        options.extra = text.c_str();
+        extra_[node % 4] = extra(node);
+        options.extra = extra_[node % 4].c_str();
     }
 
     // Frames to a node of any length, with headers that are right as far as chance has it.
@@ -146,13 +168,17 @@ class SegmentWorld : public World
         return send(attacker_, frame.data(), frame.size(), 0) >= 0;
     }
 
+  protected:
+    // The driver's options of a node.
+    virtual std::string extra(unsigned node) = 0;
+    // Its Ethernet address.
+    virtual std::string mac(unsigned node) = 0;
+
   private:
-    static void fill_mac(unsigned node, std::string &frame)
+    void fill_mac(unsigned node, std::string &frame)
     {
-        std::ifstream file("/sys/class/net/v" + std::to_string(node) + "/address");
-        std::string text;
+        std::string text = mac(node);
         unsigned byte[6] = {0};
-        file >> text;
         sscanf(text.c_str(), "%x:%x:%x:%x:%x:%x", &byte[0], &byte[1], &byte[2], &byte[3], &byte[4],
                &byte[5]);
         for (unsigned i = 0; i < 6; i++)
@@ -204,9 +230,52 @@ class SegmentWorld : public World
         }
     }
 
-    std::string device_;
     std::string extra_[4];
     int attacker_;
+};
+
+// On veth interfaces, by a device that uses the kernel's.
+class VethWorld : public SegmentWorld
+{
+  public:
+    explicit VethWorld(const char *device) : SegmentWorld("v9"), device_(device) {}
+
+  protected:
+    std::string extra(unsigned node) override
+    {
+        // A message of the largest size is 800 frames, which arrive before the port is polled.
+        return "device=" + device_ + std::to_string(node) + "+iface=v" + std::to_string(node) +
+               (device_ == "net_af_packet" ? "+framecnt=4096" : "+busy_budget=0");
+    }
+
+    std::string mac(unsigned node) override
+    {
+        std::ifstream file("/sys/class/net/v" + std::to_string(node) + "/address");
+        std::string text;
+        file >> text;
+        return text;
+    }
+
+  private:
+    std::string device_;
+};
+
+// On NICs that the kernel has no part in, without an IOMMU.
+class NicWorld : public SegmentWorld
+{
+  public:
+    NicWorld() : SegmentWorld("eth0") {}
+
+  protected:
+    std::string extra(unsigned node) override
+    {
+        return "device=" + nics()[node - 1].pci + ",iova_pa=on,hugepages=on";
+    }
+
+    std::string mac(unsigned node) override
+    {
+        return nics()[node - 1].mac;
+    }
 };
 
 const tr_driver *dpdk()
@@ -231,6 +300,8 @@ bool register_all()
 {
     if (dpdk() == nullptr)
         return false;
+    if (nics().size() >= node_count)
+        return register_subject(subject("dpdknic", [] { return std::make_unique<NicWorld>(); }));
     Subject memif = subject("dpdkmemif", [] { return std::make_unique<MemifWorld>(); });
     memif.tells_open = true;
     memif.tells_close = true;
@@ -238,9 +309,8 @@ bool register_all()
     if (!segment().empty())
         return false;
     register_subject(
-        subject("dpdkpacket", [] { return std::make_unique<SegmentWorld>("net_af_packet"); }));
-    register_subject(
-        subject("dpdkxdp", [] { return std::make_unique<SegmentWorld>("net_af_xdp"); }));
+        subject("dpdkpacket", [] { return std::make_unique<VethWorld>("net_af_packet"); }));
+    register_subject(subject("dpdkxdp", [] { return std::make_unique<VethWorld>("net_af_xdp"); }));
     return true;
 }
 
@@ -251,7 +321,7 @@ const bool registered = register_all();
 TEST(Dpdk, HasItsModuleAndItsSegment)
 {
     ASSERT_NE(dpdk(), nullptr);
-    if (!segment().empty())
+    if (nics().empty() && !segment().empty())
         GTEST_SKIP() << "AF_PACKET and AF_XDP are not tested: " << segment();
     EXPECT_TRUE(registered);
 }

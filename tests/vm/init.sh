@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# Process 1 of the machine: loads the modules, makes the RDMA devices, runs the command. What it says itself
+# Process 1 of the machine: loads the modules, makes the RDMA devices, gives NICs to DPDK, runs the command. What it says itself
 # goes to the kernel's console.
 export PATH=/usr/sbin:/usr/bin
 /bin/busybox --install -s /usr/bin 2>/dev/null
@@ -11,6 +11,8 @@ mkdir -p /dev/shm /dev/pts
 mount -t tmpfs -o mode=1777 shm /dev/shm
 mount -t devpts pts /dev/pts
 ln -s /proc/self/fd /dev/fd
+ln -s /run /var/run
+chmod 755 / # EAL trusts no folder that everybody may write to
 . /vm/settings
 hostname vm
 
@@ -31,6 +33,23 @@ if [ "$hugepages" -gt 0 ]; then
     echo "$hugepages" >/proc/sys/vm/nr_hugepages
     mkdir -p /dev/hugepages
     mount -t hugetlbfs huge /dev/hugepages
+fi
+
+# The kernel lets go of the NICs that are DPDK's, and keeps the last.
+if [ "$nics" -gt 0 ]; then
+    i=0
+    while [ $i -lt "$nics" ]; do
+        nic=/sys/bus/pci/devices/0000:00:1$i.0
+        echo uio_pci_generic >$nic/driver_override
+        echo 0000:00:1$i.0 >$nic/driver/unbind
+        echo 0000:00:1$i.0 >/sys/bus/pci/drivers_probe
+        [ "$(basename "$(readlink $nic/driver)")" = uio_pci_generic ] || fail "a NIC is not DPDK's"
+        i=$((i + 1))
+    done
+    last=$(basename /sys/bus/pci/devices/0000:00:1f.0/virtio*/net/*)
+    [ "$last" = eth0 ] || ip link set "$last" name eth0
+    echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+    ip link set eth0 up || fail "there is no eth0"
 fi
 
 # Soft-RoCE takes packets only where they come in on its own network device, but those for another address of

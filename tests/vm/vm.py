@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""Runs a command in a throw-away virtual machine that has software RDMA devices.
+"""Runs a command in a throw-away virtual machine that has software RDMA devices, and PCI NICs for DPDK.
 
 Debian's stock kernel is booted in QEMU (emulated: no KVM, no root, nothing installed) from an initramfs made on the
 spot, which holds the command with its shared libraries and the kernel's RDMA modules. The command runs as root, finds
 rxe0, rxe1, ... on one Ethernet segment with the addresses 10.77.0.1, 10.77.0.2, ... (GID index 1: RoCE v2 over IPv4),
 has its own paths and working directory, and busybox for everything else.
+
+With --nics the machine has virtio NICs on one Ethernet segment, bound to uio_pci_generic; TRIREME_NICS lists them as
+PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks. Another one on that segment is the kernel's, as eth0.
 
 Exit status: the command's; 77 when such a machine cannot be had here (with the reason); 124 when the time limit ended
 the run; 125 when the machine died."""
@@ -33,6 +36,10 @@ MODULES = ["virtio_pci", "virtio_console"]
 RDMA_MODULES = [
     "crc32_generic", "dummy", "macvlan", "ib_core", "ib_uverbs", "rdma_ucm", "ib_umad", "rdma_rxe",
 ]  # fmt: skip
+NIC_MODULES = ["uio_pci_generic", "virtio_net"]
+
+# What of DPDK's loadable parts such NICs take.
+NIC_PMDS = ["bus_pci", "bus_vdev", "mempool_ring", "net_virtio"]
 
 # What of the kernel's package a machine without hardware can use.
 KEPT = [
@@ -266,7 +273,17 @@ def put_python(tree):
     tree.copy_libraries(glob.glob(library + "/lib-dynload/*.so"))
 
 
-def system_files(tree, devices):
+def put_pmds(tree):
+    """DPDK's drivers for the NICs, where it looks for them."""
+    for name in NIC_PMDS:
+        found = glob.glob(f"/usr/lib/x86_64-linux-gnu/dpdk/pmds-*/librte_{name}.so.*")
+        if not found:
+            raise Impossible(f"DPDK's {name} is not installed (package libdpdk-dev)")
+        for path in found:
+            tree.copy(path)
+
+
+def system_files(tree, options):
     for name in ("dev", "proc", "sys", "run", "root", "var", "etc"):
         tree.folder(name)
     tree.folder("tmp", 0o1777)
@@ -286,17 +303,20 @@ def system_files(tree, devices):
     for path in providers + ["/etc/libibverbs.d/rxe.driver", "/lib/x86_64-linux-gnu/libgcc_s.so.1"]:
         if os.path.exists(path):
             tree.copy(path)
+    if options.nics:
+        put_pmds(tree)
     tree.file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     tree.file("etc/group", "root:x:0:\n")
     tree.file("etc/nsswitch.conf", "hosts: files\n")
-    hosts = [f"10.77.0.{i + 1} rxe{i}" for i in range(devices)]
+    hosts = [f"10.77.0.{i + 1} rxe{i}" for i in range(options.devices)]
     tree.file("etc/hosts", "\n".join(["127.0.0.1 localhost", *hosts, ""]))
 
 
 def initramfs(options, kernel):
     tree = Tree()
-    system_files(tree, options.devices)
-    loaded = modules(kernel, MODULES + (RDMA_MODULES if options.devices else []) + options.module)
+    system_files(tree, options)
+    wanted = MODULES + (RDMA_MODULES if options.devices else []) + (NIC_MODULES if options.nics else [])
+    loaded = modules(kernel, wanted + options.module)
     for name, data in loaded.items():
         tree.file(f"vm/modules/{name}.ko", data)
     tree.file("vm/modules/order", "".join(f"{name}.ko\n" for name in loaded))
@@ -310,17 +330,34 @@ def initramfs(options, kernel):
         source, _, dest = spec.partition(":")
         tree.copy_all(source, os.path.abspath(dest or source))
     lines = ["export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb"]
-    lines += ["export " + shlex.quote(setting) for setting in options.env]
+    nics = [f"0000:00:{slot:x}.0/{mac}" for slot, mac in nic_places(options.nics)]
+    lines += ["export " + shlex.quote(setting) for setting in [f"TRIREME_NICS={' '.join(nics)}"] + options.env]
     lines += ["mkdir -p " + shlex.quote(os.getcwd()), "cd " + shlex.quote(os.getcwd())]
     lines += ["exec " + " ".join(shlex.quote(word) for word in [os.path.abspath(command)] + options.command[1:])]
     tree.file("vm/command", "\n".join(lines) + "\n")
-    tree.file("vm/settings", f"devices={options.devices} hugepages={options.hugepages}\n")
+    settings = f"devices={options.devices} hugepages={options.hugepages} nics={options.nics}"
+    tree.file("vm/settings", settings + "\n")
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "init.sh"), "rb") as file:
         tree.file("init", file.read(), 0o755)
     return tree.archive()
 
 
 # ---- the run
+
+
+def nic_places(count):
+    """Slots on the PCI bus, and Ethernet addresses, of the NICs."""
+    return [(0x10 + i, f"02:00:00:78:00:{i + 1:02x}") for i in range(count)]
+
+
+def nic_arguments(count):
+    """QEMU's arguments for NICs on a hub, the last of them the kernel's."""
+    arguments = []
+    for slot, mac in nic_places(count) + [(0x1F, "02:00:00:78:00:ff")]:
+        # Without the firmware's driver for it, which is in a package of its own.
+        nic = f"virtio-net-pci,netdev=port{slot},addr={slot:#x},mac={mac},romfile=,rx_queue_size=1024"
+        arguments += ["-netdev", f"hubport,id=port{slot},hubid=0", "-device", nic]
+    return arguments
 
 
 def qemu_command(options, image, folder):
@@ -338,7 +375,7 @@ def qemu_command(options, image, folder):
     command += ["-cpu", "max", "-smp", str(options.smp), "-m", str(options.mem)]
     command += ["-kernel", image, "-initrd", os.path.join(folder, "initramfs"), "-append", kernel]
     command += ["-chardev", f"file,id=console,path={folder}/console", "-device", "isa-serial,chardev=console"]
-    command += ["-device", "virtio-serial-pci"]
+    command += ["-device", "virtio-serial-pci"] + (nic_arguments(options.nics) if options.nics else [])
     return command + port("report") + port("stdout") + port("stderr") + shlex.split(options.qemu)
 
 
@@ -406,7 +443,7 @@ def run(options):
 def check(options):
     """Whether there can be such a machine here; its kernel is fetched."""
     program("qemu-system-x86_64", "qemu-system-x86")
-    system_files(Tree(), options.devices)
+    system_files(Tree(), options)
     vmlinux(kernel_tree(options.cache), options.cache)
     return 0
 
@@ -420,6 +457,7 @@ def arguments():
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set for the command")
     parser.add_argument("--module", action="append", default=[], help="load this kernel module too")
     parser.add_argument("--devices", type=int, default=3, help="Soft-RoCE devices (3; at most 9)")
+    parser.add_argument("--nics", type=int, default=0, help="PCI NICs for DPDK (0; at most 9)")
     parser.add_argument("--hugepages", type=int, default=0, help="huge pages of 2 MiB (0)")
     parser.add_argument("--mem", type=int, default=640, help="memory in MiB (640)")
     parser.add_argument("--smp", type=int, default=2, help="processors (2)")
