@@ -118,7 +118,7 @@ class Node:
         command = self.cluster.prefix(self.number) + [self.cluster.trireme, "kv", "--node", str(self.number)]
         command += ["--peers", self.cluster.peers, "--driver", self.cluster.driver]
         if self.cluster.driver == "dpdk":
-            command += ["--driver-options", f"memif={self.cluster.folder}"]
+            command += ["--driver-options", self.cluster.dpdk_options(self.number)]
         command += ["--cluster", self.cluster.name, "--listen", f"127.0.0.1:{self.port}"]
         with open(self.out, "w") as out, open(self.err, "w") as err:
             self.process = subprocess.Popen(
@@ -159,7 +159,7 @@ class Cluster:
         self.options = list(options)
         self.name = f"test{os.getpid()}{driver}"
         self.listen = dict(zip((1, 2, 3), free_ports(3, socket.SOCK_STREAM)))
-        if driver == "dpdk":  # over memif: nobody else is on its wires
+        if driver == "dpdk":  # nobody else is on its wires
             addresses = [f"10.77.0.{number}:7410" for number in (1, 2, 3)]
         elif driver == "verbs":  # the devices of tests/vm
             addresses = [f"10.77.0.{number}:7440" for number in (1, 2, 3)]
@@ -184,6 +184,14 @@ class Cluster:
             self.__exit__(None, None, None)
             raise
         return self
+
+    def dpdk_options(self, number):
+        """Of a node: its NIC, where tests/vm gives one a node; else memif."""
+        nics = os.environ.get("TRIREME_NICS", "").split()
+        if not nics:
+            return f"memif={self.folder}"
+        address, _ = nics[number - 1].split("/")
+        return f"device={address},iova_pa=on,hugepages=on,memory=64M"
 
     def make_key(self):
         """The key of the cluster, in a file that only its owner may read."""

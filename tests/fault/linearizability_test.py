@@ -2,8 +2,9 @@
 """Three kv processes that are killed, stopped, cut off from each other and continued under concurrent clients;
 whatever the clients were answered must be linearizable, which trireme-lin judges, and the replicas must end equal.
 
-verbs needs the RDMA devices of tests/vm. With --network each node is in a network namespace that the test makes, where nft cuts them off from each other and
-clocks differ (udp; needs root). With --weather the fault driver loses, delays, copies and damages what they send."""
+verbs needs the RDMA devices of tests/vm; dpdk takes the NICs of tests/vm where they are, else memif. With --network each
+node is in a network namespace that the test makes, where nft cuts them off from each other and clocks differ (udp; needs
+root). With --weather the fault driver loses, delays, copies and damages what they send."""
 
 import argparse
 import contextlib
@@ -28,7 +29,7 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("trireme")
     parser.add_argument("lin", help="trireme-lin")
-    parser.add_argument("driver", choices=["udp", "shm", "verbs"])
+    parser.add_argument("driver", choices=["udp", "shm", "dpdk", "verbs"])
     parser.add_argument("--network", action="store_true", help="in network namespaces, which are cut")
     parser.add_argument("--weather", action="store_true", help="through the fault driver")
     parser.add_argument("--rounds", type=int, help="faults before the history is judged (one of each kind)")
@@ -41,8 +42,8 @@ def arguments():
     options = parser.parse_args()
     if options.network and options.driver != "udp":
         parser.error("--network is for udp: shared memory crosses no network")
-    if options.driver == "verbs" and options.weather:
-        parser.error("--weather is not for verbs: what its device does is seen without")
+    if options.driver in ("dpdk", "verbs") and options.weather:
+        parser.error("--weather is for udp and shm: what a device does is seen without")
     return options
 
 
