@@ -109,6 +109,8 @@ struct tr_port_stats {
     uint64_t rx_malformed; /* dropped: not of this driver's framing */
     uint64_t rx_unknown;   /* from an address that is no peer's */
     uint64_t rx_dropped;   /* lost for want of room, as far as the driver can tell */
+    uint64_t rx_misplaced; /* datagrams that the device gave to this queue, and that went on to the
+                              one that they were for */
     uint64_t tx_full;      /* messages offered and not taken */
     uint64_t tx_errors; /* of tx_messages, those that were lost at once: the system refused them, or
                            the peer is down */

@@ -97,10 +97,12 @@ static void hand_over(struct tr_port *port, const struct dpdk_wire *wire, uint32
     struct rte_ring *to = queue < wire->device->queue_count ? wire->device->handover[queue] : NULL;
     if (to == NULL)
         return; /* of no node here */
-    if (rte_ring_mp_enqueue(to, port->rx[slot]) == 0)
+    if (rte_ring_mp_enqueue(to, port->rx[slot]) == 0) {
         port->rx[slot] = NULL;
-    else
+        port->stats.rx_misplaced++;
+    } else {
         port->stats.rx_dropped++;
+    }
 }
 
 /* What the device has verified of a frame. */
