@@ -7,7 +7,8 @@ rxe0, rxe1, ... on one Ethernet segment with the addresses 10.77.0.1, 10.77.0.2,
 has its own paths and working directory, and busybox for everything else.
 
 With --nics the machine has virtio NICs on one Ethernet segment, bound to uio_pci_generic; TRIREME_NICS lists them as
-PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks. Another one on that segment is the kernel's, as eth0.
+PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks, TRIREME_NIC_QUEUES is how many pairs of queues each has, and
+TRIREME_NIC_STEERING how several can be steered: hash or software. Another NIC on that segment is the kernel's, eth0.
 
 Exit status: the command's; 77 when such a machine cannot be had here (with the reason); 124 when the time limit ended
 the run; 125 when the machine died."""
@@ -330,8 +331,7 @@ def initramfs(options, kernel):
         source, _, dest = spec.partition(":")
         tree.copy_all(source, os.path.abspath(dest or source))
     lines = ["export PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb"]
-    nics = [f"0000:00:{slot:x}.0/{mac}" for slot, mac in nic_places(options.nics)]
-    lines += ["export " + shlex.quote(setting) for setting in [f"TRIREME_NICS={' '.join(nics)}"] + options.env]
+    lines += ["export " + shlex.quote(setting) for setting in nic_settings(options) + options.env]
     lines += ["mkdir -p " + shlex.quote(os.getcwd()), "cd " + shlex.quote(os.getcwd())]
     lines += ["exec " + " ".join(shlex.quote(word) for word in [os.path.abspath(command)] + options.command[1:])]
     tree.file("vm/command", "\n".join(lines) + "\n")
@@ -350,14 +350,61 @@ def nic_places(count):
     return [(0x10 + i, f"02:00:00:78:00:{i + 1:02x}") for i in range(count)]
 
 
-def nic_arguments(count):
-    """QEMU's arguments for NICs on a hub, the last of them the kernel's."""
+def nic_settings(options):
+    """What the command is told of its NICs, in its environment."""
+    if options.nics == 0:
+        return []
+    nics = [f"0000:00:{slot:x}.0/{mac}" for slot, mac in nic_places(options.nics)]
+    steering = "hash" if options.nic_rss == "on" else "software"
+    return [f"TRIREME_NICS={' '.join(nics)}", f"TRIREME_NIC_QUEUES={options.nic_queues}", f"TRIREME_NIC_STEERING={steering}"]
+
+
+def hub_arguments(places):
+    """QEMU's arguments for NICs of one queue on a hub in the machine's emulator."""
     arguments = []
-    for slot, mac in nic_places(count) + [(0x1F, "02:00:00:78:00:ff")]:
-        # Without the firmware's driver for it, which is in a package of its own.
-        nic = f"virtio-net-pci,netdev=port{slot},addr={slot:#x},mac={mac},romfile=,rx_queue_size=1024"
-        arguments += ["-netdev", f"hubport,id=port{slot},hubid=0", "-device", nic]
+    for slot, mac, _ in places:
+        arguments += ["-netdev", f"hubport,id=port{slot},hubid=0", "-device", nic_argument(slot, mac)]
     return arguments
+
+
+def tap_arguments(places, rss):
+    """QEMU's arguments for NICs of several queues on a bridge of the host. The device steers by the Toeplitz hash,
+    or, without RSS, the tap by a hash of its own."""
+    arguments = []
+    for slot, mac, queues in places:
+        several = f",mq=on,rss={rss},vectors={2 * queues + 2}" if queues > 1 else ""
+        tap = f"tap,id=port{slot},ifname=tap{slot},queues={queues},vhost=off,script=no,downscript=no"
+        arguments += ["-netdev", tap, "-device", nic_argument(slot, mac) + several]
+    return arguments
+
+
+def nic_argument(slot, mac):
+    # Without the firmware's driver for it, which is in a package of its own.
+    return f"virtio-net-pci,netdev=port{slot},addr={slot:#x},mac={mac},romfile=,rx_queue_size=1024"
+
+
+def nic_arguments(options):
+    """QEMU's arguments for the NICs, the last of them the kernel's."""
+    places = [(slot, mac, options.nic_queues) for slot, mac in nic_places(options.nics)]
+    places.append((0x1F, "02:00:00:78:00:ff", 1))
+    return hub_arguments(places) if options.nic_queues == 1 else tap_arguments(places, options.nic_rss)
+
+
+def behind_bridge(options):
+    """What comes before QEMU's command, so that it finds a bridge with taps: a network namespace of its own, of a user
+    namespace where there are no rights of root."""
+    lines = ["PATH=$PATH:/usr/sbin:/sbin", "ip link add br0 type bridge", "ip link set br0 up"]
+    for slot, kind in [(slot, "multi_queue") for slot, _ in nic_places(options.nics)] + [(0x1F, "")]:
+        lines += [f"ip tuntap add tap{slot} mode tap {kind}", f"ip link set tap{slot} master br0 up"]
+    make = "; ".join(lines)
+    why = ""
+    for kind in (["--net"], ["--user", "--map-root-user", "--net"]):
+        namespace = [program("unshare", "util-linux"), *kind, "sh", "-ec"]
+        probe = subprocess.run([*namespace, make], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        if probe.returncode == 0:
+            return [*namespace, make + '; exec "$0" "$@"']
+        why = probe.stdout.strip()
+    raise Impossible(f"no bridge with taps can be made in a network namespace: {why}")
 
 
 def qemu_command(options, image, folder):
@@ -370,12 +417,13 @@ def qemu_command(options, image, folder):
         "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable nowatchdog "
         "cryptomgr.notests rcupdate.rcu_cpu_stall_suppress=1 random.trust_cpu=on"
     )
-    command = [program("qemu-system-x86_64", "qemu-system-x86"), "-nodefaults", "-no-user-config"]
+    command = behind_bridge(options) if options.nics and options.nic_queues > 1 else []
+    command += [program("qemu-system-x86_64", "qemu-system-x86"), "-nodefaults", "-no-user-config"]
     command += ["-display", "none", "-no-reboot", "-machine", "pc", "-accel", "tcg,thread=multi,tb-size=256"]
     command += ["-cpu", "max", "-smp", str(options.smp), "-m", str(options.mem)]
     command += ["-kernel", image, "-initrd", os.path.join(folder, "initramfs"), "-append", kernel]
     command += ["-chardev", f"file,id=console,path={folder}/console", "-device", "isa-serial,chardev=console"]
-    command += ["-device", "virtio-serial-pci"] + (nic_arguments(options.nics) if options.nics else [])
+    command += ["-device", "virtio-serial-pci"] + (nic_arguments(options) if options.nics else [])
     return command + port("report") + port("stdout") + port("stderr") + shlex.split(options.qemu)
 
 
@@ -458,6 +506,8 @@ def arguments():
     parser.add_argument("--module", action="append", default=[], help="load this kernel module too")
     parser.add_argument("--devices", type=int, default=3, help="Soft-RoCE devices (3; at most 9)")
     parser.add_argument("--nics", type=int, default=0, help="PCI NICs for DPDK (0; at most 9)")
+    parser.add_argument("--nic-queues", type=int, default=1, help="pairs of queues a NIC (1); several take a bridge")
+    parser.add_argument("--nic-rss", choices=["on", "off"], default="on", help="whether NICs of several can steer by RSS (on)")
     parser.add_argument("--hugepages", type=int, default=0, help="huge pages of 2 MiB (0)")
     parser.add_argument("--mem", type=int, default=640, help="memory in MiB (640)")
     parser.add_argument("--smp", type=int, default=2, help="processors (2)")
