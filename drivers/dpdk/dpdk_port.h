@@ -86,6 +86,7 @@ struct dpdk_slot {
     uint32_t lane;
     uint32_t wire;
     bool is_padded;
+    bool is_handed;            /* by another queue, not by the device */
     struct tr_endpoint source; /* lane 0 only */
 };
 
@@ -217,9 +218,13 @@ void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane);
  * them and checks what belongs together. Returns: TR_OK, TR_EINVAL. */
 int tr_dpdk_options_read(struct dpdk_options *out, const struct tr_port_options *options);
 
-/* Neighbours (resolve.c): learns from and answers a frame that was received, */
-void tr_dpdk_neighbour_frame(struct tr_port *port, struct dpdk_wire *wire, const uint8_t *frame,
+/* Neighbours (resolve.c): learns from and answers a frame that was received; returns whether it
+ * said something to this node, */
+bool tr_dpdk_neighbour_frame(struct tr_port *port, struct dpdk_wire *wire, const uint8_t *frame,
                              uint32_t bytes);
+/* learns from one that another queue has answered, */
+void tr_dpdk_neighbour_learn(struct tr_port *port, const struct dpdk_wire *wire,
+                             const uint8_t *frame, uint32_t bytes);
 /* asks for the Ethernet address of a lane now, */
 void tr_dpdk_ask(struct tr_port *port, struct dpdk_lane *lane);
 /* and looks, once a millisecond, who is to be asked and which links have changed. */

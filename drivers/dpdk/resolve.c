@@ -131,23 +131,32 @@ static void learn(struct tr_port *port, const struct dpdk_wire *wire,
     }
 }
 
-void tr_dpdk_neighbour_frame(struct tr_port *port, struct dpdk_wire *wire, const uint8_t *frame,
+void tr_dpdk_neighbour_learn(struct tr_port *port, const struct dpdk_wire *wire,
+                             const uint8_t *frame, uint32_t bytes)
+{
+    struct tr_neighbour said;
+    if (tr_neighbour_read(frame, bytes, &wire->own, &said))
+        learn(port, wire, &said);
+}
+
+bool tr_dpdk_neighbour_frame(struct tr_port *port, struct dpdk_wire *wire, const uint8_t *frame,
                              uint32_t bytes)
 {
     struct tr_neighbour said;
     struct rte_mbuf *answer;
     if (!tr_neighbour_read(frame, bytes, &wire->own, &said))
-        return;
+        return false;
     learn(port, wire, &said);
     answer = said.is_request ? tr_dpdk_take_frame(wire) : NULL;
     if (answer == NULL)
-        return;
+        return true;
     answer->data_len =
         (uint16_t)tr_neighbour_answer(rte_pktmbuf_mtod(answer, uint8_t *), &wire->own, &said);
     answer->pkt_len = answer->data_len;
     answer->hash.usr = 0;
     if (!tr_dpdk_queue_frame(port, wire, answer))
         rte_pktmbuf_free(answer);
+    return true;
 }
 
 /* The event that a peer's state is due; 0: none. */

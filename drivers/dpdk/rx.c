@@ -62,17 +62,19 @@ static void receive_wire(struct tr_port *port, uint32_t index)
 {
     struct dpdk_wire *wire = &port->wires[index];
     struct rte_ring *handover = wire->device->handover[wire->queue];
-    uint32_t before = port->rx_count;
+    uint32_t before = port->rx_count, handed;
     uint16_t most = (uint16_t)tr_min_u32(DPDK_RX_SLOTS - before, DPDK_RX_BURST);
     if (handover != NULL && !rte_ring_empty(handover))
         port->rx_count +=
             rte_ring_sc_dequeue_burst(handover, (void **)(port->rx + before), most / 2u + 1, NULL);
+    handed = port->rx_count;
     most = (uint16_t)tr_min_u32(DPDK_RX_SLOTS - port->rx_count, most);
     port->rx_count += rte_eth_rx_burst(wire->id, wire->queue, port->rx + port->rx_count, most);
     for (uint32_t i = before; i < port->rx_count; i++) {
         rte_prefetch0(rte_pktmbuf_mtod(port->rx[i], uint8_t *));
         port->slots[i].payload = NULL;
         port->slots[i].wire = index;
+        port->slots[i].is_handed = i < handed;
     }
 }
 
@@ -102,6 +104,21 @@ static void hand_over(struct tr_port *port, const struct dpdk_wire *wire, uint32
         port->stats.rx_misplaced++;
     } else {
         port->stats.rx_dropped++;
+    }
+}
+
+/* What a neighbour said goes to the node's other queues, too: a device gives it to one of them,
+ * whichever asked. */
+static void tell_others(const struct dpdk_wire *wire, struct rte_mbuf *frame)
+{
+    for (uint16_t q = 0; q < wire->device->queue_count; q++) {
+        struct rte_ring *to = wire->device->handover[q];
+        struct rte_mbuf *copy;
+        if (q == wire->queue || to == NULL)
+            continue;
+        copy = rte_pktmbuf_copy(frame, wire->pool, 0, UINT32_MAX);
+        if (copy != NULL && rte_ring_mp_enqueue(to, copy) != 0)
+            rte_pktmbuf_free(copy); /* it asks again */
     }
 }
 
@@ -174,7 +191,10 @@ static bool read_slot(struct tr_port *port)
         port->stats.rx_malformed++;
         return false;
     case TR_PACKET_NEIGHBOUR:
-        tr_dpdk_neighbour_frame(port, wire, frame, mbuf->data_len);
+        if (slot->is_handed)
+            tr_dpdk_neighbour_learn(port, wire, frame, mbuf->data_len);
+        else if (tr_dpdk_neighbour_frame(port, wire, frame, mbuf->data_len))
+            tell_others(wire, mbuf);
         return false;
     case TR_PACKET_UDP:
         break;

@@ -130,7 +130,8 @@ struct Node {
 /* How a cluster is set up. */
 struct Layout {
     std::string driver = "loop";
-    std::string weather; /* of the fault driver around it; empty: none */
+    std::string weather;                            /* of the fault driver around it; empty: none */
+    std::function<std::string(int)> driver_options; /* of a node, by its index; unset: none */
     int nodes = 3;
     bool threads = false;
     uint32_t lcores = 1;
@@ -200,6 +201,8 @@ class Cluster
     {
         if (layout.driver == "udp")
             return "127.0.0.1:" + std::to_string(port_base + i * (int)layout.lcores);
+        if (layout.driver == "dpdk")
+            return "10.77.0." + std::to_string(i + 1) + ":7410";
         return layout.driver + ":t" + tag + "-" + std::to_string(i + 1);
     }
 
@@ -226,9 +229,11 @@ class Cluster
         o.node = (uint16_t)(i + 1);
         o.peers = peers.data();
         o.peer_count = (uint32_t)peers.size();
-        std::string options = "driver=" + layout.driver + "," + layout.weather;
+        std::string options = layout.driver_options ? layout.driver_options(i) : "";
+        if (!layout.weather.empty())
+            options = "driver=" + layout.driver + "," + layout.weather;
         o.driver = layout.weather.empty() ? layout.driver.c_str() : "fault";
-        o.driver_options = layout.weather.empty() ? nullptr : options.c_str();
+        o.driver_options = options.empty() ? nullptr : options.c_str();
         o.lcore_count = layout.lcores;
         o.idle = layout.threads ? TR_IDLE_SLEEP : TR_IDLE_AUTO;
         o.message_bytes_max = layout.message_bytes_max;
