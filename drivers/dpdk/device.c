@@ -344,6 +344,18 @@ static int start(struct dpdk_device *device, const struct dpdk_device_setup *set
     return TR_OK;
 }
 
+/* Gives up what was handed over to queues and not taken; its buffers are of any of the pools. */
+static void end_handover(struct dpdk_device *device)
+{
+    for (uint16_t q = 0; q < device->queue_count; q++) {
+        struct rte_mbuf *left;
+        while (device->handover[q] != NULL &&
+               rte_ring_dequeue(device->handover[q], (void **)&left) == 0)
+            rte_pktmbuf_free(left);
+        rte_ring_free(device->handover[q]);
+    }
+}
+
 static void stop(struct dpdk_device *device)
 {
     struct rte_eth_dev_info info;
@@ -357,14 +369,9 @@ static void stop(struct dpdk_device *device)
         rte_dev_remove(info.device);
         tr_xdp_sockets_close(&device->sockets);
     }
-    for (uint16_t q = 0; q < device->queue_count; q++) {
-        struct rte_mbuf *left;
-        while (device->handover[q] != NULL &&
-               rte_ring_dequeue(device->handover[q], (void **)&left) == 0)
-            rte_pktmbuf_free(left);
-        rte_ring_free(device->handover[q]);
+    end_handover(device);
+    for (uint16_t q = 0; q < device->queue_count; q++)
         rte_mempool_free(device->pool[q]);
-    }
 }
 
 /* The kernel lets go of an AF_XDP socket's queue behind the back of who closed it: the next to ask

@@ -146,6 +146,21 @@ TEST_P(DpdkQueues, HandOverWhatCameToTheWrongOne)
     EXPECT_LT(node[0]->stats().rx_misplaced, node[1]->stats().rx_messages);
 }
 
+// Frames that were handed over to a queue and not taken are given back when the device is closed.
+TEST_P(DpdkQueues, CloseWithWhatNobodyTook)
+{
+    REQUIRE_QUEUES();
+    if (steering() != "hash")
+        GTEST_SKIP() << "not applicable: nobody knows which queue gets a question";
+    for (unsigned round = 0; round < 2; round++) {
+        Queues node = open_queues(2);
+        auto sender = open(1);
+        ASSERT_EQ(sender->add(2, world->address(2)), TR_OK);
+        // A question of the sender's goes to both queues, and only one is polled.
+        EXPECT_TRUE(send_until_there(*sender, *node[0], "here", {sender.get(), node[0].get()}));
+    }
+}
+
 namespace
 {
 
