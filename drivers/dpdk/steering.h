@@ -6,7 +6,8 @@
  * to the wrong queue. Whatever the device does, software looks after it.
  *
  * Source: rte_flow and RSS of the DPDK programmer's guide; Microsoft's RSS hash. The rules are
- * tested against a mock of rte_flow's operations, and on no hardware. */
+ * tested against a mock of rte_flow's operations, and on no hardware; the hash on a NIC that QEMU
+ * has. */
 #ifndef TR_DRIVERS_DPDK_STEERING_H
 #define TR_DRIVERS_DPDK_STEERING_H
 
