@@ -191,7 +191,7 @@ class Cluster:
         if not nics:
             return f"memif={self.folder}"
         address, _ = nics[number - 1].split("/")
-        return f"device={address},iova_pa=on,hugepages=on,memory=64M"
+        return f"device={address},memory=64M,{os.environ['TRIREME_NIC_OPTIONS']}"
 
     def make_key(self):
         """The key of the cluster, in a file that only its owner may read."""

@@ -260,7 +260,7 @@ class VethWorld : public SegmentWorld
     std::string device_;
 };
 
-// On NICs that the kernel has no part in, without an IOMMU.
+// On NICs that the kernel has no part in.
 class NicWorld : public SegmentWorld
 {
   public:
@@ -269,7 +269,8 @@ class NicWorld : public SegmentWorld
   protected:
     std::string extra(unsigned node) override
     {
-        return "device=" + nics()[node - 1].pci + ",iova_pa=on,hugepages=on";
+        const char *more = getenv("TRIREME_NIC_OPTIONS");
+        return "device=" + nics()[node - 1].pci + (more != nullptr ? "," + std::string(more) : "");
     }
 
     std::string mac(unsigned node) override

@@ -40,13 +40,13 @@ if [ "$nics" -gt 0 ]; then
     i=0
     while [ $i -lt "$nics" ]; do
         nic=/sys/bus/pci/devices/0000:00:1$i.0
-        echo uio_pci_generic >$nic/driver_override
+        echo "$nic_driver" >$nic/driver_override
         echo 0000:00:1$i.0 >$nic/driver/unbind
         echo 0000:00:1$i.0 >/sys/bus/pci/drivers_probe
-        [ "$(basename "$(readlink $nic/driver)")" = uio_pci_generic ] || fail "a NIC is not DPDK's"
+        [ "$(basename "$(readlink $nic/driver)")" = "$nic_driver" ] || fail "a NIC is not DPDK's"
         i=$((i + 1))
     done
-    last=$(basename /sys/bus/pci/devices/0000:00:1f.0/virtio*/net/*)
+    last=$(basename /sys/bus/pci/devices/0000:00:1e.0/virtio*/net/*)
     [ "$last" = eth0 ] || ip link set "$last" name eth0
     echo 1 >/proc/sys/net/ipv6/conf/eth0/disable_ipv6
     ip link set eth0 up || fail "there is no eth0"

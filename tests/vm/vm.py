@@ -6,9 +6,10 @@ spot, which holds the command with its shared libraries and the kernel's RDMA mo
 rxe0, rxe1, ... on one Ethernet segment with the addresses 10.77.0.1, 10.77.0.2, ... (GID index 1: RoCE v2 over IPv4),
 has its own paths and working directory, and busybox for everything else.
 
-With --nics the machine has virtio NICs on one Ethernet segment, bound to uio_pci_generic; TRIREME_NICS lists them as
-PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks, TRIREME_NIC_QUEUES is how many pairs of queues each has, and
-TRIREME_NIC_STEERING how several can be steered: hash or software. Another NIC on that segment is the kernel's, eth0.
+With --nics the machine has virtio NICs on one Ethernet segment, bound to uio_pci_generic or vfio-pci; TRIREME_NICS lists
+them as PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks, TRIREME_NIC_OPTIONS what the driver dpdk needs for them besides,
+TRIREME_NIC_QUEUES how many pairs of queues each has, and TRIREME_NIC_STEERING how several can be steered: hash or
+software. Another NIC on that segment is the kernel's, eth0.
 
 Exit status: the command's; 77 when such a machine cannot be had here (with the reason); 124 when the time limit ended
 the run; 125 when the machine died."""
@@ -37,7 +38,16 @@ MODULES = ["virtio_pci", "virtio_console"]
 RDMA_MODULES = [
     "crc32_generic", "dummy", "macvlan", "ib_core", "ib_uverbs", "rdma_ucm", "ib_umad", "rdma_rxe",
 ]  # fmt: skip
-NIC_MODULES = ["uio_pci_generic", "virtio_net"]
+NIC_MODULES = {
+    "uio_pci_generic": ["uio_pci_generic", "virtio_net"],
+    "vfio-pci": ["vfio_iommu_type1", "vfio_pci", "virtio_net"],
+}
+
+# The driver's options with each: without an IOMMU devices see physical memory.
+NIC_OPTIONS = {"uio_pci_generic": "iova_pa=on,hugepages=on", "vfio-pci": "hugepages=on"}
+
+# The slot of the NIC that is the kernel's.
+NIC_OF_KERNEL = 0x1E
 
 # What of DPDK's loadable parts such NICs take.
 NIC_PMDS = ["bus_pci", "bus_vdev", "mempool_ring", "net_virtio"]
@@ -316,7 +326,7 @@ def system_files(tree, options):
 def initramfs(options, kernel):
     tree = Tree()
     system_files(tree, options)
-    wanted = MODULES + (RDMA_MODULES if options.devices else []) + (NIC_MODULES if options.nics else [])
+    wanted = MODULES + (RDMA_MODULES if options.devices else []) + (NIC_MODULES[options.nic_driver] if options.nics else [])
     loaded = modules(kernel, wanted + options.module)
     for name, data in loaded.items():
         tree.file(f"vm/modules/{name}.ko", data)
@@ -335,7 +345,8 @@ def initramfs(options, kernel):
     lines += ["mkdir -p " + shlex.quote(os.getcwd()), "cd " + shlex.quote(os.getcwd())]
     lines += ["exec " + " ".join(shlex.quote(word) for word in [os.path.abspath(command)] + options.command[1:])]
     tree.file("vm/command", "\n".join(lines) + "\n")
-    settings = f"devices={options.devices} hugepages={options.hugepages} nics={options.nics}"
+    settings = f"devices={options.devices} hugepages={options.hugepages}"
+    settings += f" nics={options.nics} nic_driver={options.nic_driver}"
     tree.file("vm/settings", settings + "\n")
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "init.sh"), "rb") as file:
         tree.file("init", file.read(), 0o755)
@@ -350,13 +361,20 @@ def nic_places(count):
     return [(0x10 + i, f"02:00:00:78:00:{i + 1:02x}") for i in range(count)]
 
 
+def has_iommu(options):
+    return options.nics > 0 and options.nic_driver == "vfio-pci"
+
+
 def nic_settings(options):
     """What the command is told of its NICs, in its environment."""
     if options.nics == 0:
         return []
     nics = [f"0000:00:{slot:x}.0/{mac}" for slot, mac in nic_places(options.nics)]
     steering = "hash" if options.nic_rss == "on" else "software"
-    return [f"TRIREME_NICS={' '.join(nics)}", f"TRIREME_NIC_QUEUES={options.nic_queues}", f"TRIREME_NIC_STEERING={steering}"]
+    return [
+        f"TRIREME_NICS={' '.join(nics)}", f"TRIREME_NIC_OPTIONS={NIC_OPTIONS[options.nic_driver]}",
+        f"TRIREME_NIC_QUEUES={options.nic_queues}", f"TRIREME_NIC_STEERING={steering}",
+    ]  # fmt: skip
 
 
 def hub_arguments(places):
@@ -386,15 +404,17 @@ def nic_argument(slot, mac):
 def nic_arguments(options):
     """QEMU's arguments for the NICs, the last of them the kernel's."""
     places = [(slot, mac, options.nic_queues) for slot, mac in nic_places(options.nics)]
-    places.append((0x1F, "02:00:00:78:00:ff", 1))
-    return hub_arguments(places) if options.nic_queues == 1 else tap_arguments(places, options.nic_rss)
+    places.append((NIC_OF_KERNEL, "02:00:00:78:00:ff", 1))
+    arguments = hub_arguments(places) if options.nic_queues == 1 else tap_arguments(places, options.nic_rss)
+    iommu = ["-global", "virtio-net-pci.iommu_platform=on", "-global", "virtio-net-pci.disable-legacy=on"]
+    return (iommu if has_iommu(options) else []) + arguments
 
 
 def behind_bridge(options):
     """What comes before QEMU's command, so that it finds a bridge with taps: a network namespace of its own, of a user
     namespace where there are no rights of root."""
     lines = ["PATH=$PATH:/usr/sbin:/sbin", "ip link add br0 type bridge", "ip link set br0 up"]
-    for slot, kind in [(slot, "multi_queue") for slot, _ in nic_places(options.nics)] + [(0x1F, "")]:
+    for slot, kind in [(slot, "multi_queue") for slot, _ in nic_places(options.nics)] + [(NIC_OF_KERNEL, "")]:
         lines += [f"ip tuntap add tap{slot} mode tap {kind}", f"ip link set tap{slot} master br0 up"]
     make = "; ".join(lines)
     why = ""
@@ -416,10 +436,11 @@ def qemu_command(options, image, folder):
     kernel = (
         "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable nowatchdog "
         "cryptomgr.notests rcupdate.rcu_cpu_stall_suppress=1 random.trust_cpu=on"
-    )
+    ) + (" intel_iommu=on" if has_iommu(options) else "")
     command = behind_bridge(options) if options.nics and options.nic_queues > 1 else []
     command += [program("qemu-system-x86_64", "qemu-system-x86"), "-nodefaults", "-no-user-config"]
-    command += ["-display", "none", "-no-reboot", "-machine", "pc", "-accel", "tcg,thread=multi,tb-size=256"]
+    command += ["-display", "none", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"]
+    command += ["-machine", "q35", "-device", "intel-iommu"] if has_iommu(options) else ["-machine", "pc"]
     command += ["-cpu", "max", "-smp", str(options.smp), "-m", str(options.mem)]
     command += ["-kernel", image, "-initrd", os.path.join(folder, "initramfs"), "-append", kernel]
     command += ["-chardev", f"file,id=console,path={folder}/console", "-device", "isa-serial,chardev=console"]
@@ -506,6 +527,7 @@ def arguments():
     parser.add_argument("--module", action="append", default=[], help="load this kernel module too")
     parser.add_argument("--devices", type=int, default=3, help="Soft-RoCE devices (3; at most 9)")
     parser.add_argument("--nics", type=int, default=0, help="PCI NICs for DPDK (0; at most 9)")
+    parser.add_argument("--nic-driver", choices=list(NIC_MODULES), default="uio_pci_generic", help="whose they are in the kernel; vfio-pci: behind an IOMMU")
     parser.add_argument("--nic-queues", type=int, default=1, help="pairs of queues a NIC (1); several take a bridge")
     parser.add_argument("--nic-rss", choices=["on", "off"], default="on", help="whether NICs of several can steer by RSS (on)")
     parser.add_argument("--hugepages", type=int, default=0, help="huge pages of 2 MiB (0)")
