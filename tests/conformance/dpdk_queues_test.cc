@@ -1,6 +1,7 @@
 // Nodes with several polling cores over the DPDK driver: each core has a queue of the NIC, and what
-// is for it comes to that queue, by the device or, where that cannot, by software. For NICs of two
-// queues and more (TRIREME_NIC_QUEUES, tests/vm); TRIREME_NIC_STEERING says how they can steer.
+// is for it comes to that queue, by the device or, where that cannot, by software. For AF_PACKET,
+// and for NICs of two queues and more (TRIREME_NIC_QUEUES, tests/vm); TRIREME_NIC_STEERING says how
+// they can steer.
 #include "../unit/cluster_fixture.h"
 #include "suite.h"
 
@@ -16,19 +17,30 @@ namespace
 constexpr uint32_t queues = 2;
 constexpr unsigned messages = 200;
 
-// How the NICs of this machine are to steer: "hash" or "software"; empty without such NICs.
-std::string steering()
+// How a subject is to steer: "hash" or "software"; empty if it has one queue.
+std::string steering_of(const Subject &subject)
 {
+    if (subject.name == "dpdkpacket")
+        return "software";
     const char *count = getenv("TRIREME_NIC_QUEUES");
     const char *how = getenv("TRIREME_NIC_STEERING");
     bool has_several = count != nullptr && static_cast<uint32_t>(atoi(count)) >= queues;
     return has_several && how != nullptr ? how : "";
 }
 
-#define REQUIRE_QUEUES()                                                       \
-    do {                                                                       \
-        if (steering().empty())                                                \
-            GTEST_SKIP() << "not applicable: there are no NICs of two queues"; \
+// The options of a node's ports when it has several: a device in software is asked for its queues.
+std::string options_of(World &world, const Subject &subject, unsigned node)
+{
+    tr_port_options options = {};
+    world.fill(options, node);
+    bool is_made = subject.name == "dpdkpacket";
+    return options.extra + (is_made ? "+qpairs=" + std::to_string(queues) : "");
+}
+
+#define REQUIRE_QUEUES()                                               \
+    do {                                                               \
+        if (steering().empty())                                        \
+            GTEST_SKIP() << "not applicable: no device of two queues"; \
     } while (0)
 
 // The ports of one node, one a queue.
@@ -39,13 +51,18 @@ using Queues = std::vector<std::unique_ptr<Port>>;
 class DpdkQueues : public Conformance
 {
   protected:
-    Queues open_queues(unsigned node, const std::string &more = "")
+    std::string steering() const
+    {
+        return steering_of(subject());
+    }
+
+    Queues open_queues(unsigned node)
     {
         Queues out;
+        std::string extra = options_of(*world, subject(), node);
         for (uint32_t q = 0; q < queues; q++)
             out.push_back(open(node, [&](tr_port_options &options) {
-                extra_ = options.extra + more;
-                options.extra = extra_.c_str();
+                options.extra = extra.c_str();
                 options.queue_index = q;
                 options.queue_count = queues;
             }));
@@ -86,9 +103,6 @@ class DpdkQueues : public Conformance
             return is_there();
         });
     }
-
-  private:
-    std::string extra_;
 };
 
 // What is sent from queue to queue, by every node to every other.
@@ -195,14 +209,6 @@ void command(cluster::Cluster &c, int node, uint32_t group, uint64_t count)
     }
 }
 
-// The options of the driver for a node of a cluster, as its World has them.
-std::string nic_options(World &world, int index)
-{
-    tr_port_options options = {};
-    world.fill(options, static_cast<unsigned>(index + 1));
-    return options.extra;
-}
-
 } // namespace
 
 // Whole nodes: four groups on two cores each. What the device gives to a core is for its groups.
@@ -212,7 +218,9 @@ TEST_P(DpdkQueues, ServeTheGroupsOfTheirCores)
     constexpr uint64_t commands = 100;
     cluster::Layout layout;
     layout.driver = "dpdk";
-    layout.driver_options = [&](int index) { return nic_options(*world, index); };
+    layout.driver_options = [&](int index) {
+        return options_of(*world, subject(), static_cast<unsigned>(index + 1));
+    };
     layout.threads = true;
     layout.lcores = queues;
     layout.groups = 4;
