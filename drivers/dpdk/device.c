@@ -219,7 +219,7 @@ static int setup_queues(struct dpdk_device *device, const struct dpdk_device_set
          * default, whatever is asked for. */
         uint32_t held = 2 * tr_max_u32(rx, info->default_rxportconf.ring_size) +
                         tr_max_u32(tx, info->default_txportconf.ring_size);
-        uint32_t count = setup->frames + (setup->is_memif ? 0 : held) +
+        uint32_t count = setup->frames + (setup->is_memif ? 0 : held + DPDK_SECOND_FRAMES) +
                          (device->steering != TR_STEERING_NONE ? DPDK_HANDOVER : 0);
         int made = make_pool(device, q, count, error, error_bytes);
         if (made == TR_OK && device->steering != TR_STEERING_NONE)
@@ -415,8 +415,31 @@ static int open_new(struct device_list *list, const struct dpdk_device_setup *se
     return TR_OK;
 }
 
+/* Whether the node that has a device asks for a second port on a queue of it. */
+static bool is_second_port(const struct dpdk_device *device, const struct dpdk_device_setup *setup,
+                           uint16_t queue)
+{
+    uint32_t first = device->own.port, second = setup->own->port, count = device->queue_count;
+    bool is_apart = second >= first + count || first >= second + count;
+    return (device->open_queues >> queue & 1) != 0 && (device->second_queues >> queue & 1) == 0 &&
+           is_apart && (device->second_base == 0 || device->second_base == second);
+}
+
+static int open_second(struct dpdk_device *device, uint16_t queue, uint16_t base)
+{
+    char name[RTE_RING_NAMESIZE];
+    snprintf(name, sizeof(name), "tr_%u_%u_second", device->id, queue);
+    device->second[queue] = rte_ring_create(
+        name, DPDK_SECOND_RING, rte_eth_dev_socket_id(device->id), RING_F_SC_DEQ);
+    if (device->second[queue] == NULL)
+        return TR_ENOMEM;
+    device->second_base = base;
+    device->second_queues |= UINT64_C(1) << queue;
+    return TR_OK;
+}
+
 int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
-                        struct dpdk_device **out, char *error, size_t error_bytes)
+                        struct dpdk_device **out, bool *is_second, char *error, size_t error_bytes)
 {
     struct device_list *list = list_of_process();
     struct dpdk_device *device;
@@ -428,22 +451,46 @@ int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
         result = open_new(list, setup, &device, error, error_bytes);
     if (result != TR_OK)
         return result;
-    if ((device->open_queues >> queue & 1) != 0 || device->queue_count != setup->queue_count ||
-        !tr_ip_equal(&device->own.ip, &setup->own->ip) || device->own.port != setup->own->port) {
+    bool same = device->queue_count == setup->queue_count &&
+                tr_ip_equal(&device->own.ip, &setup->own->ip);
+    bool is_first = same && (device->open_queues >> queue & 1) == 0 &&
+                    device->own.port == setup->own->port;
+    *is_second = same && is_second_port(device, setup, queue);
+    if (!is_first && !*is_second) {
         tr_explain(error, error_bytes,
-                   "dpdk: device %s is used by another node of this process: each needs its own",
+                   "dpdk: device %s is used by another node of this process: each needs its own "
+                   "(a client address: the node's own IP, and UDP ports besides its own)",
                    device->name);
         return TR_EBUSY;
     }
-    device->open_queues |= UINT64_C(1) << queue;
+    if (is_first)
+        device->open_queues |= UINT64_C(1) << queue;
+    else
+        result = open_second(device, queue, setup->own->port);
     *out = device;
-    return TR_OK;
+    return result;
 }
 
-void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue)
+static void close_second(struct dpdk_device *device, uint16_t queue)
 {
-    device->open_queues &= ~(UINT64_C(1) << queue);
-    if (device->open_queues != 0)
+    struct rte_ring *ring = device->second[queue];
+    struct rte_mbuf *left;
+    device->second[queue] = NULL;
+    while (rte_ring_dequeue(ring, (void **)&left) == 0)
+        rte_pktmbuf_free(left);
+    rte_ring_free(ring);
+    device->second_queues &= ~(UINT64_C(1) << queue);
+    if (device->second_queues == 0)
+        device->second_base = 0;
+}
+
+void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue, bool is_second)
+{
+    if (is_second)
+        close_second(device, queue);
+    else
+        device->open_queues &= ~(UINT64_C(1) << queue);
+    if (device->open_queues != 0 || device->second_queues != 0)
         return;
     forget(list_of_process(), device);
     stop(device);

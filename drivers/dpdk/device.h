@@ -21,6 +21,10 @@ TR_BEGIN_C
 /* Frames that software may hand over to a queue and that it has not taken yet. */
 #define DPDK_HANDOVER 1024
 
+/* The same for the second port of a queue, and frames that this one has besides. */
+#define DPDK_SECOND_RING   256
+#define DPDK_SECOND_FRAMES 1024
+
 /* The driver's own options (see dpdk_options.c for the keys). */
 struct dpdk_options {
     char device[TR_EXTRA_BELOW_BYTES];
@@ -72,7 +76,9 @@ struct dpdk_device {
     bool tells_links; /* its link's changes come as interrupts */
     bool has_checksum_rx, has_checksum_tx;
     uint32_t mtu;
-    uint64_t open_queues; /* bits of those that ports have */
+    uint64_t open_queues;   /* bits of those that ports have, */
+    uint64_t second_queues; /* and of those that a second port has, too */
+    uint16_t second_base;   /* UDP port of queue 0's second port; 0: there are none */
     struct tr_endpoint own;
     enum tr_steering_kind steering;
     struct tr_steering_rules rules;
@@ -80,16 +86,19 @@ struct dpdk_device {
     uint32_t link_count;           /* changes of the link; written by EAL's thread */
     struct rte_mempool *pool[TR_STEERING_QUEUES_MAX];
     struct rte_ring *handover[TR_STEERING_QUEUES_MAX]; /* NULL without software steering */
+    struct rte_ring *second[TR_STEERING_QUEUES_MAX];   /* to second ports; NULL without one */
 };
 
-/* Opens a queue of a device, which is made, configured and started if it is not. What the caller
- * should know is put into `error` even on success. Returns: TR_OK, TR_EBUSY (the queue is taken, or
- * the device another node's), TR_EADDR (there is no such device), TR_ENOMEM, TR_ENOTSUP. */
+/* Opens a queue of a device, which is made, configured and started if it is not. A queue can be
+ * opened a second time, at another UDP port of the node's address, by the thread that polls it
+ * (*is_second): the first port polls the device for both. What the caller should know is put into
+ * `error` even on success. Returns: TR_OK, TR_EBUSY (the queue is taken twice, or the device another
+ * node's), TR_EADDR (there is no such device), TR_ENOMEM, TR_ENOTSUP. */
 int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
-                        struct dpdk_device **out, char *error, size_t error_bytes);
+                        struct dpdk_device **out, bool *is_second, char *error, size_t error_bytes);
 
-/* Gives a queue back. The last one stops and closes the device. */
-void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue);
+/* Gives a queue back, or its second port. The last one stops and closes the device. */
+void tr_dpdk_device_close(struct dpdk_device *device, uint16_t queue, bool is_second);
 
 /* Memif (memif.c): the interface of one peer and queue, in a directory; the node with the smaller
  * number listens. EAL's thread opens, starts and closes these devices, since it is what connects

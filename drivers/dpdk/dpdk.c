@@ -21,11 +21,16 @@
 /* The payload of frames before the device's MTU is known: the most frames that a message needs. */
 #define UNIT_MIN (DPDK_PAYLOAD_MIN - TR_PACKET_PAD_V4 - TR_PIECE_BYTES)
 
+/* Longer than anything lasts: a hundred years of a counter of 1 GHz. */
+#define NEVER_TSC (UINT64_C(1) << 61)
+
 /* Frames that may wait for a wire besides those of a message of the largest size. */
 #define WAITING 128
 
 #define PREFIX_DEFAULT_V4 24
 #define PREFIX_DEFAULT_V6 64
+
+static const struct tr_driver driver_memif;
 
 static int refuse(const struct tr_port_options *options, const char *what, uint64_t value,
                   uint64_t least, uint64_t most)
@@ -64,6 +69,7 @@ static int read_options(struct tr_port *port, const struct tr_port_options *opti
     port->queue_index = options->queue_index;
     port->queue_count = tr_max_u32(options->queue_count, 1);
     port->peers_max = options->peers_max;
+    port->adopt_max = tr_min_u32(options->adopt_max, options->peers_max);
     port->message_bytes_max =
         options->message_bytes_max != 0 ? options->message_bytes_max : MESSAGE_BYTES_DEFAULT;
     if (options->struct_bytes != sizeof(*options) || port->memory.allocate == NULL ||
@@ -84,6 +90,10 @@ static int read_options(struct tr_port *port, const struct tr_port_options *opti
     if (options->mtu != 0 && (options->mtu < DPDK_PAYLOAD_MIN || options->mtu > 9600))
         return refuse(options, "mtu", options->mtu, DPDK_PAYLOAD_MIN, 9600);
     result = tr_dpdk_options_read(&port->options, options);
+    if (port->options.memif[0] != '\0') {
+        port->head.driver = &driver_memif;
+        port->adopt_max = 0;
+    }
     return result == TR_OK ? read_address(port, options) : result;
 }
 
@@ -105,8 +115,15 @@ static int make_memory(struct tr_port *port)
     if (port->lanes == NULL || port->by_address == NULL || port->by_node == NULL ||
         port->open_lanes == NULL || port->wires == NULL)
         return TR_ENOMEM;
-    return tr_reassembly_init(&port->lanes[0].reassembly, &port->memory,
-                              (uint32_t)port->options.strangers, port->message_bytes_max);
+    for (uint32_t i = 0; i <= port->adopt_max; i++) {
+        struct dpdk_lane *lane = &port->lanes[i];
+        uint64_t buffers = i == 0 ? port->options.strangers : port->options.reassembly;
+        if (tr_reassembly_init(&lane->reassembly, &port->memory, (uint32_t)buffers,
+                               port->message_bytes_max) != TR_OK)
+            return TR_ENOMEM;
+        lane->is_reassembly_made = true;
+    }
+    return TR_OK;
 }
 
 /* Message numbers start at random, so that the pieces of a restarted process are none of its
@@ -147,7 +164,7 @@ static struct dpdk_device_setup setup_of(const struct tr_port *port, const struc
 
 /* Fills a wire in. Returns: TR_OK or TR_ENOMEM. */
 static int wire_open(struct tr_port *port, uint32_t index, struct dpdk_device *device,
-                     uint16_t queue, uint32_t lane)
+                     uint16_t queue, bool is_second, uint32_t lane)
 {
     struct dpdk_wire *wire = &port->wires[index];
     struct rte_mbuf **tx = wire->tx;
@@ -162,6 +179,7 @@ static int wire_open(struct tr_port *port, uint32_t index, struct dpdk_device *d
                                .lane = lane,
                                .own = port->own,
                                .pool = device->pool[queue],
+                               .is_second = is_second,
                                .is_told_up = true,
                                .is_polled = !device->is_memif,
                                .tx = tx};
@@ -194,7 +212,7 @@ static void wire_close(struct tr_port *port, uint32_t index)
         else
             rte_mempool_free(pool);
     } else {
-        tr_dpdk_device_close(device, wire->queue);
+        tr_dpdk_device_close(device, wire->queue, wire->is_second);
     }
     wire->device = NULL;
     wire->is_polled = wire->is_up = false;
@@ -208,15 +226,17 @@ static int open_device(struct tr_port *port, const struct tr_endpoint *base,
     char name[sizeof(device->name)];
     struct dpdk_device_setup setup = setup_of(port, base, name);
     uint16_t queue = (uint16_t)port->queue_index;
+    bool is_second = false;
     int result;
     snprintf(name, sizeof(name), "%.*s", (int)strcspn(port->options.device, ","),
              port->options.device);
-    result = tr_dpdk_device_open(&setup, queue, &device, options->error, options->error_bytes);
+    result = tr_dpdk_device_open(&setup, queue, &device, &is_second, options->error,
+                                 options->error_bytes);
     if (result != TR_OK)
         return result;
-    result = wire_open(port, 0, device, queue, 0);
+    result = wire_open(port, 0, device, queue, is_second, 0);
     if (result != TR_OK) {
-        tr_dpdk_device_close(device, queue);
+        tr_dpdk_device_close(device, queue, is_second);
         return result;
     }
     port->lanes[0].payload_max = payload_max(port, &port->wires[0], options->mtu);
@@ -353,7 +373,7 @@ static int open_memif(struct tr_port *port, uint32_t lane)
     result = tr_dpdk_memif_open(&setup, port->self, port->lanes[lane].peer,
                                 (uint16_t)port->queue_index, &device, why, sizeof(why));
     if (result == TR_OK) {
-        result = wire_open(port, index, device, 0, lane);
+        result = wire_open(port, index, device, 0, false, lane);
         if (result != TR_OK)
             rte_mempool_free(tr_dpdk_memif_close(device));
     }
@@ -382,22 +402,45 @@ static void aim(struct tr_port *port, struct dpdk_lane *lane)
     lane->ask_tsc = port->tick_tsc;
 }
 
+/* Whether a number can become a peer's. */
+static int can_add(const struct tr_port *port, tr_node_id peer)
+{
+    if (peer == 0)
+        return TR_EINVAL;
+    if (tr_dpdk_lane_of_peer(port, peer) != 0)
+        return TR_EEXIST;
+    return port->peer_count == port->peers_max ? TR_EFULL : TR_OK;
+}
+
+/* Enters a lane that is aimed among the peers. */
+static void enter(struct tr_port *port, struct dpdk_lane *lane, tr_node_id peer)
+{
+    lane->peer = peer;
+    lane->added = ++port->added;
+    port->peer_count++;
+    index_peers(port);
+}
+
+/* Makes a lane new, but for its memory, and its place in the list of those to be flushed. */
+static void clear_lane(struct dpdk_lane *lane)
+{
+    struct dpdk_lane kept = *lane;
+    *lane = (struct dpdk_lane){
+        .reassembly = kept.reassembly, .is_reassembly_made = true, .is_listed = kept.is_listed};
+    tr_reassembly_reset(&lane->reassembly);
+}
+
 /* A free lane with its memory; NULL when that is spent. */
 static struct dpdk_lane *take_lane(struct tr_port *port)
 {
     struct dpdk_lane *lane = &port->lanes[1];
-    struct dpdk_lane kept;
     while (lane->peer != 0)
         lane++;
-    if (lane->is_reassembly_made)
-        tr_reassembly_reset(&lane->reassembly);
-    else if (tr_reassembly_init(&lane->reassembly, &port->memory,
-                                (uint32_t)port->options.reassembly,
-                                port->message_bytes_max) != TR_OK)
+    if (!lane->is_reassembly_made &&
+        tr_reassembly_init(&lane->reassembly, &port->memory, (uint32_t)port->options.reassembly,
+                           port->message_bytes_max) != TR_OK)
         return NULL;
-    kept = *lane;
-    *lane = (struct dpdk_lane){
-        .reassembly = kept.reassembly, .is_reassembly_made = true, .is_listed = kept.is_listed};
+    clear_lane(lane);
     return lane;
 }
 
@@ -405,13 +448,9 @@ static int dpdk_peer_add(struct tr_port *port, tr_node_id peer, const char *addr
 {
     struct dpdk_lane *lane;
     struct tr_endpoint to = {.port = 0};
-    int result = TR_OK;
-    if (peer == 0)
-        return TR_EINVAL;
-    if (tr_dpdk_lane_of_peer(port, peer) != 0)
-        return TR_EEXIST;
-    if (port->peer_count == port->peers_max)
-        return TR_EFULL;
+    int result = can_add(port, peer);
+    if (result != TR_OK)
+        return result;
     if (!tr_endpoint_parse(address, &to) || to.port + port->queue_index > UINT16_MAX ||
         tr_ip_is_v4(&to.ip) != tr_ip_is_v4(&port->own.ip))
         return TR_EADDR;
@@ -427,11 +466,40 @@ static int dpdk_peer_add(struct tr_port *port, tr_node_id peer, const char *addr
         return result;
     }
     lane->end = to;
-    lane->added = ++port->added;
     aim(port, lane);
-    port->peer_count++;
-    index_peers(port);
+    enter(port, lane, peer);
     port->tick_tsc = tr_tsc_read(); /* ask for it, and look at its link, in the next burst */
+    return TR_OK;
+}
+
+/* Whoever wrote is answered where its datagram came from, by whom it came: nothing is asked, and no
+ * port is chosen for its queues, of which nothing is known. */
+static int dpdk_peer_adopt(struct tr_port *port, tr_node_id peer, uint32_t source)
+{
+    const struct dpdk_slot *slot;
+    struct dpdk_lane *lane = port->lanes + 1;
+    int result = can_add(port, peer);
+    if (result != TR_OK)
+        return result;
+    tr_assert(source < DPDK_RX_SLOTS);
+    slot = &port->slots[source];
+    if (slot->lane != 0 || tr_dpdk_lane_of(port, &slot->source.ip, slot->source.port) != 0)
+        return TR_EEXIST;
+    while (lane <= port->lanes + port->adopt_max && lane->peer != 0)
+        lane++;
+    if (lane > port->lanes + port->adopt_max)
+        return TR_EFULL;
+    clear_lane(lane);
+    lane->wire = slot->wire;
+    lane->end = slot->source;
+    lane->next_hop = slot->source.ip;
+    lane->source_port = slot->source.port;
+    lane->payload_max = payload_max(port, &port->wires[slot->wire], port->payload_asked);
+    lane->is_resolved = true;
+    lane->is_adopted = true;
+    lane->ask_tsc = port->tick_tsc + NEVER_TSC;
+    tr_packet_front_make(&lane->front, &port->wires[slot->wire].own, &lane->end, slot->is_padded);
+    enter(port, lane, peer);
     return TR_OK;
 }
 
@@ -461,27 +529,28 @@ static void dpdk_stats(const struct tr_port *port, struct tr_port_stats *out)
     *out = port->stats;
     for (uint32_t i = 0; i < port->wire_max && port->queue_index == 0; i++) {
         struct rte_eth_stats stats;
-        if (port->wires[i].device != NULL && rte_eth_stats_get(port->wires[i].id, &stats) == 0)
+        const struct dpdk_wire *wire = &port->wires[i];
+        if (wire->device != NULL && !wire->is_second && rte_eth_stats_get(wire->id, &stats) == 0)
             out->rx_dropped += stats.imissed + stats.rx_nombuf;
     }
 }
 
-const struct tr_driver tr_driver_dpdk = {
-    .name = "dpdk",
-    .abi_bytes = sizeof(struct tr_driver),
-    .capabilities = TR_DRIVER_MESSAGES | TR_DRIVER_INTER_PROCESS | TR_DRIVER_INTER_HOST |
-                    TR_DRIVER_MAY_DROP | TR_DRIVER_MAY_DUP | TR_DRIVER_MAY_REORDER |
-                    TR_DRIVER_SYSCALLS,
-    .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio",
-    .open = dpdk_open,
-    .close = dpdk_close,
-    .limits = dpdk_limits,
-    .peer_add = dpdk_peer_add,
-    .peer_remove = dpdk_peer_remove,
-    .rx_burst = tr_dpdk_rx_burst,
-    .tx_burst = tr_dpdk_tx_burst,
-    .tx_reply = tr_dpdk_tx_reply,
-    .tx_flush = tr_dpdk_tx_flush,
-    .events = tr_dpdk_events,
-    .stats = dpdk_stats,
-};
+#define CAPABILITIES                                                                            \
+    (TR_DRIVER_MESSAGES | TR_DRIVER_INTER_PROCESS | TR_DRIVER_INTER_HOST | TR_DRIVER_MAY_DROP | \
+     TR_DRIVER_MAY_DUP | TR_DRIVER_MAY_REORDER | TR_DRIVER_SYSCALLS)
+
+#define TABLE(bits)                                                                             \
+    {                                                                                           \
+        .name = "dpdk", .abi_bytes = sizeof(struct tr_driver), .capabilities = (bits),          \
+        .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio", .open = dpdk_open,     \
+        .close = dpdk_close, .limits = dpdk_limits, .peer_add = dpdk_peer_add,                  \
+        .peer_remove = dpdk_peer_remove, .peer_adopt = dpdk_peer_adopt,                         \
+        .rx_burst = tr_dpdk_rx_burst, .tx_burst = tr_dpdk_tx_burst,                             \
+        .tx_reply = tr_dpdk_tx_reply, .tx_flush = tr_dpdk_tx_flush, .events = tr_dpdk_events,   \
+        .stats = dpdk_stats,                                                                    \
+    }
+
+const struct tr_driver tr_driver_dpdk = TABLE(CAPABILITIES | TR_DRIVER_ADOPT);
+
+/* A memif interface has one peer, that is known: nobody else can write. */
+static const struct tr_driver driver_memif = TABLE(CAPABILITIES);

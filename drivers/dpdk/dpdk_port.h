@@ -35,6 +35,7 @@ struct dpdk_wire {
     uint16_t id;                /* the device's number in DPDK */
     uint16_t queue;
     bool is_up;
+    bool is_second;      /* the queue's first port polls it for this one */
     bool is_polled;      /* memif: only while there is a peer */
     bool is_told_up;     /* the state of the link that was told last */
     uint32_t lane;       /* of the only peer behind it (memif); 0: of everybody */
@@ -61,6 +62,7 @@ struct dpdk_lane {
     tr_node_id peer;      /* 0: free (and in lane 0) */
     bool is_resolved;     /* its Ethernet address is known (lane 0: that of the last reply) */
     bool is_listed;       /* among the open lanes */
+    bool is_adopted;      /* whoever writes from there is answered there */
     bool is_up, is_told_up;
     bool was_told;        /* it was told up before */
     bool is_renewed;      /* it was down since it was told up last */
@@ -128,7 +130,7 @@ struct tr_port {
 
     /* Peers: lanes 1 .. peers_max; open addressing by address and by node, an entry is a lane, 0
      * free. An address is in the first table twice, if its datagrams have two source ports. */
-    uint32_t peers_max, peer_count;
+    uint32_t peers_max, peer_count, adopt_max;
     uint64_t added;
     uint32_t table_mask;
     struct dpdk_lane *lanes;

@@ -110,7 +110,9 @@ struct memif_call {
 static int open_there(void *argument)
 {
     struct memif_call *call = argument;
-    return tr_dpdk_device_open(call->setup, 0, &call->device, call->error, call->error_bytes);
+    bool is_second;
+    return tr_dpdk_device_open(call->setup, 0, &call->device, &is_second, call->error,
+                               call->error_bytes);
 }
 
 static int close_there(void *argument)
@@ -118,7 +120,7 @@ static int close_there(void *argument)
     struct memif_call *call = argument;
     call->pool = call->device->pool[0];
     call->device->pool[0] = NULL;
-    tr_dpdk_device_close(call->device, 0);
+    tr_dpdk_device_close(call->device, 0, false);
     return TR_OK;
 }
 

@@ -61,7 +61,8 @@ void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane)
 static void receive_wire(struct tr_port *port, uint32_t index)
 {
     struct dpdk_wire *wire = &port->wires[index];
-    struct rte_ring *handover = wire->device->handover[wire->queue];
+    struct rte_ring *handover = wire->is_second ? wire->device->second[wire->queue]
+                                                : wire->device->handover[wire->queue];
     uint32_t before = port->rx_count, handed;
     uint16_t most = (uint16_t)tr_min_u32(DPDK_RX_SLOTS - before, DPDK_RX_BURST);
     if (handover != NULL && !rte_ring_empty(handover))
@@ -69,7 +70,8 @@ static void receive_wire(struct tr_port *port, uint32_t index)
             rte_ring_sc_dequeue_burst(handover, (void **)(port->rx + before), most / 2u + 1, NULL);
     handed = port->rx_count;
     most = (uint16_t)tr_min_u32(DPDK_RX_SLOTS - port->rx_count, most);
-    port->rx_count += rte_eth_rx_burst(wire->id, wire->queue, port->rx + port->rx_count, most);
+    if (tr_likely(!wire->is_second))
+        port->rx_count += rte_eth_rx_burst(wire->id, wire->queue, port->rx + port->rx_count, most);
     for (uint32_t i = before; i < port->rx_count; i++) {
         rte_prefetch0(rte_pktmbuf_mtod(port->rx[i], uint8_t *));
         port->slots[i].payload = NULL;
@@ -95,13 +97,17 @@ static void receive(struct tr_port *port)
 static void hand_over(struct tr_port *port, const struct dpdk_wire *wire, uint32_t slot,
                       uint16_t target_port)
 {
+    const struct dpdk_device *device = wire->device;
     uint32_t queue = (uint32_t)target_port - port->own.port + port->queue_index;
-    struct rte_ring *to = queue < wire->device->queue_count ? wire->device->handover[queue] : NULL;
+    uint32_t second = (uint32_t)target_port - device->second_base;
+    struct rte_ring *to = queue < device->queue_count    ? device->handover[queue]
+                          : second < device->queue_count ? device->second[second]
+                                                         : NULL;
     if (to == NULL)
         return; /* of no node here */
     if (rte_ring_mp_enqueue(to, port->rx[slot]) == 0) {
         port->rx[slot] = NULL;
-        port->stats.rx_misplaced++;
+        port->stats.rx_misplaced += queue < device->queue_count || second != wire->queue;
     } else {
         port->stats.rx_dropped++;
     }
@@ -164,6 +170,10 @@ static void find_sender(struct tr_port *port, struct dpdk_slot *slot,
     }
     lane = &port->lanes[slot->lane];
     lane->was_heard = true;
+    if (tr_unlikely(lane->is_adopted && !tr_mac_equal(&lane->end.mac, &source->mac))) {
+        lane->end.mac = source->mac; /* it has moved */
+        memcpy(lane->front.bytes, source->mac.byte, sizeof(source->mac.byte));
+    }
     if (tr_unlikely(!lane->is_up)) { /* its first: an event is due */
         lane->is_up = true;
         port->is_due = true;

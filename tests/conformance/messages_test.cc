@@ -550,6 +550,44 @@ TEST_P(Messages, BurstsAllocateNothing)
     EXPECT_EQ(from.arena_calls() + to.arena_calls(), arena);
 }
 
+// Node 2 knows node 1, which does not know it, until it has heard of it.
+TEST_P(Messages, AStrangerThatIsAdopted_IsAPeerFromThenOn)
+{
+    auto at = open(1, [](tr_port_options &options) { options.adopt_max = options.peers_max; });
+    auto stranger = open(2);
+    ASSERT_EQ(at->open_result(), TR_OK) << at->open_error();
+    if ((tr_port_driver(at->raw())->capabilities & TR_DRIVER_ADOPT) == 0)
+        GTEST_SKIP() << "not applicable: not a capability of " << at->driver->name;
+    ASSERT_EQ(stranger->add(1, world->address(1)), TR_OK);
+    ASSERT_EQ(at->add(3, world->address(3)), TR_OK);
+    size_t calls = at->arena_calls();
+    auto comes = [&](Port &from, unsigned to_node, Port &to, tr_node_id as) {
+        static uint64_t seed;
+        std::string bytes = pattern(3000, ++seed); // several datagrams
+        unsigned turns = 0;
+        return until({&from, &to}, [&] {
+            if (turns++ % 64 == 0)
+                from.send(to_node, bytes);
+            return !to.inbox.empty() && to.inbox.back().bytes == bytes &&
+                   to.inbox.back().peer == as;
+        });
+    };
+    ASSERT_TRUE(comes(*stranger, 1, *at, 0));
+    uint32_t source = at->inbox.back().source;
+    const tr_driver *driver = tr_port_driver(at->raw());
+    EXPECT_EQ(driver->peer_adopt(at->raw(), 0, source), TR_EINVAL);
+    EXPECT_EQ(driver->peer_adopt(at->raw(), 3, source), TR_EEXIST) << "3 is another's number";
+    ASSERT_EQ(driver->peer_adopt(at->raw(), 9, source), TR_OK);
+    EXPECT_EQ(driver->peer_adopt(at->raw(), 10, source), TR_EEXIST) << "it is a peer by now";
+    EXPECT_TRUE(comes(*at, 9, *stranger, 1));
+    EXPECT_TRUE(comes(*stranger, 1, *at, 9));
+    EXPECT_EQ(calls, at->arena_calls()) << "adopting takes no memory";
+    ASSERT_EQ(driver->peer_remove(at->raw(), 9), TR_OK);
+    EXPECT_TRUE(comes(*stranger, 1, *at, 0));
+    ASSERT_EQ(driver->peer_adopt(at->raw(), 9, at->inbox.back().source), TR_OK);
+    EXPECT_TRUE(comes(*at, 9, *stranger, 1));
+}
+
 CONFORMANCE_INSTANTIATE(Messages);
 
 } // namespace conformance
