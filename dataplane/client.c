@@ -12,7 +12,7 @@
 #include "dataplane/idle.h"
 #include "dataplane/log.h"
 #include "dataplane/node.h"
-#include "drivers/registry.h"
+#include "drivers/module.h"
 #include "trireme/error.h"
 
 #include <stdio.h>
@@ -74,10 +74,10 @@ static uint64_t random_u64(uint64_t fallback)
 static int check_options(struct opening *o)
 {
     const struct tr_client_options *from = &o->options;
-    o->driver = tr_driver_find(from->driver != NULL ? from->driver : "udp");
-    if (o->driver == NULL)
-        return tr_fail(TR_ENOTSUP, o->error, o->error_bytes, "no driver \"%s\" in this build",
-                       from->driver);
+    char why[512] = "";
+    if (tr_driver_load(from->driver != NULL ? from->driver : "udp", &o->driver, why, sizeof(why)) !=
+        TR_OK)
+        return tr_fail(TR_ENOTSUP, o->error, o->error_bytes, "%s", why);
     if ((o->driver->capabilities & TR_DRIVER_MESSAGES) == 0 ||
         (o->driver->capabilities & TR_DRIVER_ZERO_COPY_TX) != 0)
         return tr_fail(TR_ENOTSUP, o->error, o->error_bytes,

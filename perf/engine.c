@@ -147,7 +147,9 @@ static int choose_options(struct tr_perf_engine *e, char *error, size_t error_by
     const struct tr_perf_options *o = e->options;
     bool is_memif = o->node == 0 && strcmp(o->driver, "dpdk") == 0;
     if (is_memif && o->client == TR_PERF_CLIENT_REMOTE) {
-        snprintf(error, error_bytes, "--client remote: the driver dpdk has no remote clients");
+        snprintf(
+            error, error_bytes,
+            "--client remote: there are none over memif, which joins the nodes of this command");
         return TR_ENOTSUP;
     }
     if (is_memif && tr_perf_directory_make(e->directory) != TR_OK) {

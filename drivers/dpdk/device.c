@@ -429,8 +429,8 @@ static int open_second(struct dpdk_device *device, uint16_t queue, uint16_t base
 {
     char name[RTE_RING_NAMESIZE];
     snprintf(name, sizeof(name), "tr_%u_%u_second", device->id, queue);
-    device->second[queue] = rte_ring_create(
-        name, DPDK_SECOND_RING, rte_eth_dev_socket_id(device->id), RING_F_SC_DEQ);
+    device->second[queue] =
+        rte_ring_create(name, DPDK_SECOND_RING, rte_eth_dev_socket_id(device->id), RING_F_SC_DEQ);
     if (device->second[queue] == NULL)
         return TR_ENOMEM;
     device->second_base = base;
@@ -451,10 +451,10 @@ int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
         result = open_new(list, setup, &device, error, error_bytes);
     if (result != TR_OK)
         return result;
-    bool same = device->queue_count == setup->queue_count &&
-                tr_ip_equal(&device->own.ip, &setup->own->ip);
-    bool is_first = same && (device->open_queues >> queue & 1) == 0 &&
-                    device->own.port == setup->own->port;
+    bool same =
+        device->queue_count == setup->queue_count && tr_ip_equal(&device->own.ip, &setup->own->ip);
+    bool is_first =
+        same && (device->open_queues >> queue & 1) == 0 && device->own.port == setup->own->port;
     *is_second = same && is_second_port(device, setup, queue);
     if (!is_first && !*is_second) {
         tr_explain(error, error_bytes,

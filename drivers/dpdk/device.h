@@ -92,8 +92,8 @@ struct dpdk_device {
 /* Opens a queue of a device, which is made, configured and started if it is not. A queue can be
  * opened a second time, at another UDP port of the node's address, by the thread that polls it
  * (*is_second): the first port polls the device for both. What the caller should know is put into
- * `error` even on success. Returns: TR_OK, TR_EBUSY (the queue is taken twice, or the device another
- * node's), TR_EADDR (there is no such device), TR_ENOMEM, TR_ENOTSUP. */
+ * `error` even on success. Returns: TR_OK, TR_EBUSY (the queue is taken twice, or the device
+ * another node's), TR_EADDR (there is no such device), TR_ENOMEM, TR_ENOTSUP. */
 int tr_dpdk_device_open(const struct dpdk_device_setup *setup, uint16_t queue,
                         struct dpdk_device **out, bool *is_second, char *error, size_t error_bytes);
 

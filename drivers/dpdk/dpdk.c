@@ -539,15 +539,14 @@ static void dpdk_stats(const struct tr_port *port, struct tr_port_stats *out)
     (TR_DRIVER_MESSAGES | TR_DRIVER_INTER_PROCESS | TR_DRIVER_INTER_HOST | TR_DRIVER_MAY_DROP | \
      TR_DRIVER_MAY_DUP | TR_DRIVER_MAY_REORDER | TR_DRIVER_SYSCALLS)
 
-#define TABLE(bits)                                                                             \
-    {                                                                                           \
-        .name = "dpdk", .abi_bytes = sizeof(struct tr_driver), .capabilities = (bits),          \
-        .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio", .open = dpdk_open,     \
-        .close = dpdk_close, .limits = dpdk_limits, .peer_add = dpdk_peer_add,                  \
-        .peer_remove = dpdk_peer_remove, .peer_adopt = dpdk_peer_adopt,                         \
-        .rx_burst = tr_dpdk_rx_burst, .tx_burst = tr_dpdk_tx_burst,                             \
-        .tx_reply = tr_dpdk_tx_reply, .tx_flush = tr_dpdk_tx_flush, .events = tr_dpdk_events,   \
-        .stats = dpdk_stats,                                                                    \
+#define TABLE(bits)                                                                               \
+    {                                                                                             \
+        .name = "dpdk", .abi_bytes = sizeof(struct tr_driver), .capabilities = (bits),            \
+        .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio", .open = dpdk_open,       \
+        .close = dpdk_close, .limits = dpdk_limits, .peer_add = dpdk_peer_add,                    \
+        .peer_remove = dpdk_peer_remove, .peer_adopt = dpdk_peer_adopt,                           \
+        .rx_burst = tr_dpdk_rx_burst, .tx_burst = tr_dpdk_tx_burst, .tx_reply = tr_dpdk_tx_reply, \
+        .tx_flush = tr_dpdk_tx_flush, .events = tr_dpdk_events, .stats = dpdk_stats,              \
     }
 
 const struct tr_driver tr_driver_dpdk = TABLE(CAPABILITIES | TR_DRIVER_ADOPT);

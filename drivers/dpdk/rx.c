@@ -61,8 +61,8 @@ void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane)
 static void receive_wire(struct tr_port *port, uint32_t index)
 {
     struct dpdk_wire *wire = &port->wires[index];
-    struct rte_ring *handover = wire->is_second ? wire->device->second[wire->queue]
-                                                : wire->device->handover[wire->queue];
+    struct rte_ring *handover =
+        wire->is_second ? wire->device->second[wire->queue] : wire->device->handover[wire->queue];
     uint32_t before = port->rx_count, handed;
     uint16_t most = (uint16_t)tr_min_u32(DPDK_RX_SLOTS - before, DPDK_RX_BURST);
     if (handover != NULL && !rte_ring_empty(handover))

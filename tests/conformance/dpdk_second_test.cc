@@ -1,5 +1,6 @@
-// A queue with two ports: one of the node's peers, and one at another UDP port of the node's address,
-// as a door for clients is. The first polls the device for both.
+// A queue with two ports: one of the node's peers, and one at another UDP port of the node's
+// address, as a door for clients is. The first polls the device for both.
+#include "../unit/remote_client.h"
 #include "suite.h"
 
 namespace conformance
@@ -101,6 +102,41 @@ TEST_P(DpdkSecond, OutlivesTheFirst_WhichCanComeBack)
     door->close();
     node_ = open(1);
     EXPECT_EQ(node_->open_result(), TR_OK) << node_->open_error();
+}
+
+// The options of the driver for a node, as the World has them.
+static std::string options_of(World &world, unsigned node)
+{
+    tr_port_options options = {};
+    world.fill(options, node);
+    return options.extra;
+}
+
+// A cluster with doors, and a client on an interface of its own (v9), over a change of leaders.
+TEST_P(DpdkSecond, IsADoorForRemoteClients)
+{
+    constexpr uint64_t commands = 2000;
+    node_->close();
+    client_->close();
+    cluster::Layout layout;
+    layout.driver = "dpdk";
+    layout.driver_options = [&](int index) {
+        return options_of(*world, static_cast<unsigned>(index + 1));
+    };
+    layout.clients = true;
+    layout.election_us = 500000;
+    cluster::Cluster c(layout);
+    std::string options = options_of(*world, 9);
+    cluster::Remote remote(c, [&](tr_client_options &o) {
+        o.address = "10.77.0.9:7510";
+        o.driver_options = options.c_str();
+    });
+    ASSERT_EQ(remote.opened, TR_OK) << remote.error;
+    cluster::Stream stream(remote, commands);
+    ASSERT_TRUE(cluster::run(c, stream, commands / 2));
+    c.close(c.leader());
+    ASSERT_TRUE(cluster::run(c, stream, commands));
+    cluster::expect_once(c, commands);
 }
 
 CONFORMANCE_INSTANTIATE(DpdkSecond);

@@ -211,6 +211,8 @@ class Cluster
     {
         if (layout.driver == "udp")
             return "127.0.0.1:" + std::to_string(port_base + 8 + i);
+        if (layout.driver == "dpdk")
+            return "10.77.0." + std::to_string(i + 1) + ":7510";
         return layout.driver + ":t" + tag + "-c" + std::to_string(i + 1);
     }
 

@@ -6,65 +6,6 @@ namespace
 
 using namespace cluster;
 
-/* What a machine's hash is after the numbers 1 .. last, each once and in order. */
-uint64_t hash_up_to(uint64_t last)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (uint64_t n = 1; n <= last; n++)
-        for (int b = 0; b < 8; b++)
-            hash = (hash ^ ((n >> (8 * b)) & 0xff)) * 0x100000001b3;
-    return hash;
-}
-
-/* A client that submits 1, 2, 3 ... with a full window and checks every completion. */
-class Stream
-{
-  public:
-    Stream(Remote &remote, uint64_t last) : remote_(remote), last_(last) {}
-
-    /* One turn of the client. Returns whether everything is done. */
-    bool turn()
-    {
-        tr_completion done[32];
-        while (submitted_ < last_ && remote_.submit(submitted_ + 1) == 0)
-            submitted_++;
-        uint32_t count = tr_client_poll(remote_.client, done, 32);
-        for (uint32_t i = 0; i < count; i++) {
-            completed++;
-            sum_ += completed;
-            EXPECT_EQ(done[i].status, 0) << "command " << completed;
-            EXPECT_EQ(done[i].sequence, completed);
-            EXPECT_EQ(reinterpret_cast<uintptr_t>(done[i].user), completed);
-            EXPECT_EQ(sum_of(done[i]), sum_) << "command " << completed;
-        }
-        return completed == last_;
-    }
-
-    uint64_t completed = 0;
-
-  private:
-    Remote &remote_;
-    uint64_t last_, submitted_ = 0, sum_ = 0;
-};
-
-/* Runs a stream up to so many completions. */
-bool run(Cluster &c, Stream &s, uint64_t completions)
-{
-    return c.until([&] { return s.turn() || s.completed >= completions; });
-}
-
-/* Every living replica has applied 1 .. last, each once and in order. */
-void expect_once(Cluster &c, uint64_t last)
-{
-    ASSERT_TRUE(c.agree());
-    for (Node &n : c.nodes) {
-        if (n.node == nullptr)
-            continue;
-        EXPECT_EQ(n.machine[0]->count, last);
-        EXPECT_EQ(n.machine[0]->hash, hash_up_to(last));
-    }
-}
-
 class RemoteOver : public ::testing::TestWithParam<const char *>
 {
   protected:
