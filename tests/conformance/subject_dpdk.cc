@@ -270,12 +270,19 @@ class NicWorld : public SegmentWorld
     std::string extra(unsigned node) override
     {
         const char *more = getenv("TRIREME_NIC_OPTIONS");
-        return "device=" + nics()[node - 1].pci + (more != nullptr ? "," + std::string(more) : "");
+        return "device=" + nic(node).pci + (more != nullptr ? "," + std::string(more) : "");
     }
 
     std::string mac(unsigned node) override
     {
-        return nics()[node - 1].mac;
+        return nic(node).mac;
+    }
+
+  private:
+    // The one after those of the nodes is anybody else's: node 9's.
+    static const Nic &nic(unsigned node)
+    {
+        return nics()[std::min(node - 1, node_count)];
     }
 };
 
@@ -301,7 +308,7 @@ bool register_all()
 {
     if (dpdk() == nullptr)
         return false;
-    if (nics().size() >= node_count)
+    if (nics().size() > node_count)
         return register_subject(subject("dpdknic", [] { return std::make_unique<NicWorld>(); }));
     Subject memif = subject("dpdkmemif", [] { return std::make_unique<MemifWorld>(); });
     memif.tells_open = true;
