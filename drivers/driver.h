@@ -128,6 +128,22 @@ struct tr_memory {
     void *(*allocate)(void *context, size_t bytes, size_t align);
 };
 
+/** What the kernel calls the device that a port works through. */
+enum tr_device_kind {
+    TR_DEVICE_NONE = 0,    /* none, or any: memory alone, the loopback network */
+    TR_DEVICE_PCI = 1,     /* "0000:81:00.0" */
+    TR_DEVICE_NETWORK = 2, /* a network interface: "eth0" */
+    TR_DEVICE_RDMA = 3,    /* of ibv_devices: "mlx5_0" */
+};
+
+#define TR_DEVICE_NAME_BYTES 64
+
+/** Such a device. Of NONE the name is empty. */
+struct tr_device {
+    enum tr_device_kind kind;
+    char name[TR_DEVICE_NAME_BYTES];
+};
+
 struct tr_port_options {
     size_t struct_bytes;
     tr_node_id self;
@@ -143,10 +159,12 @@ struct tr_port_options {
     uint32_t mtu;               /* datagram payload; 0: the driver finds it */
     uint64_t seed;              /* randomness for whatever needs it; never 0 */
     struct tr_memory memory;
-    void *fabric;      /* loop and sim: the world that joins ports of one process; fault: struct
-                          tr_fault_options */
-    const char *extra; /* "key=value,..." of the driver; unknown keys are TR_EINVAL */
-    char *error;       /* where a message for a person goes when open fails; may be NULL */
+    uint64_t memory_nodes; /* bits of the NUMA nodes (0 to 63) that memory of the driver's own
+                              should come from; 0: from any */
+    void *fabric;          /* loop and sim: the world that joins ports of one process; fault: struct
+                              tr_fault_options */
+    const char *extra;     /* "key=value,..." of the driver; unknown keys are TR_EINVAL */
+    char *error;           /* where a message for a person goes when open fails; may be NULL */
     size_t error_bytes;
 };
 
@@ -196,6 +214,11 @@ struct tr_driver {
     uint32_t abi_bytes; /* sizeof(struct tr_driver) that it was built with */
     uint32_t capabilities;
     const char *summary; /* a line for --help */
+
+    /** Tells which device a port opened with these options would work through, for the choice of
+     * CPUs and memory near it; opens nothing, and of wrong options says NONE. May be NULL: always
+     * NONE. Cost: system calls; may ask a name server. Thread: any. */
+    void (*device)(const struct tr_port_options *options, struct tr_device *out);
 
     /** Opens a port. Returns TR_OK, TR_EINVAL, TR_ENOMEM, TR_EADDR, TR_EPERM, TR_EBUSY (address
      * taken by a living process), TR_ENOTSUP; *out only on success. */

@@ -171,20 +171,46 @@ static struct rte_mempool *make_dense_pool(const char *name, uint32_t count, uin
     return NULL;
 }
 
-static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count, char *error,
-                     size_t error_bytes)
+/* Where a device's memory is best: where the caller says, as far as EAL has memory there; of a
+ * virtual device EAL knows no more than where the calling thread happens to be. */
+static int socket_of(const struct dpdk_device *device, uint64_t memory_nodes)
+{
+    for (unsigned i = 0; i < rte_socket_count(); i++) {
+        int id = rte_socket_id_by_idx(i);
+        if (id >= 0 && id < 64 && (memory_nodes >> id & 1) != 0)
+            return id;
+    }
+    return rte_eth_dev_socket_id(device->id);
+}
+
+static struct rte_mempool *take_pool(const struct dpdk_device *device, uint16_t queue,
+                                     uint32_t count, uint16_t room)
 {
     char name[RTE_MEMPOOL_NAMESIZE];
-    uint32_t room = tr_align_up_u32(device->mtu + FRAME_OVERHEAD, TR_CACHE_LINE);
-    int socket = rte_eth_dev_socket_id(device->id);
     /* One thread takes and gives, unless frames are handed over: then their queues' threads do. */
     const char *ops = device->steering != TR_STEERING_NONE ? "ring_mp_mc" : "ring_sp_sc";
     snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
+    if (is_xdp(device))
+        return make_dense_pool(name, count, room, device->socket, ops);
+    return rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, room, device->socket, ops);
+}
+
+static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count, char *error,
+                     size_t error_bytes)
+{
+    uint32_t room = tr_align_up_u32(device->mtu + FRAME_OVERHEAD, TR_CACHE_LINE);
+    int near = device->socket;
     room = tr_max_u32(room, BUFFER_BYTES_MIN) + RTE_PKTMBUF_HEADROOM;
-    device->pool[queue] =
-        is_xdp(device)
-            ? make_dense_pool(name, count, (uint16_t)room, socket, ops)
-            : rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, (uint16_t)room, socket, ops);
+    device->pool[queue] = take_pool(device, queue, count, (uint16_t)room);
+    if (device->pool[queue] == NULL && near != SOCKET_ID_ANY) {
+        device->socket = SOCKET_ID_ANY;
+        device->pool[queue] = take_pool(device, queue, count, (uint16_t)room);
+        if (device->pool[queue] != NULL)
+            tr_explain(error, error_bytes,
+                       "dpdk: device %s: its buffers are far from it, since NUMA node %d has too "
+                       "little free memory (/sys/devices/system/node/node%d/hugepages)",
+                       device->name, near, near);
+    }
     if (device->pool[queue] != NULL)
         return TR_OK;
     tr_explain(error, error_bytes,
@@ -198,8 +224,7 @@ static int make_handover(struct dpdk_device *device, uint16_t queue)
 {
     char name[RTE_RING_NAMESIZE];
     snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
-    device->handover[queue] =
-        rte_ring_create(name, DPDK_HANDOVER, rte_eth_dev_socket_id(device->id), RING_F_SC_DEQ);
+    device->handover[queue] = rte_ring_create(name, DPDK_HANDOVER, device->socket, RING_F_SC_DEQ);
     return device->handover[queue] != NULL ? TR_OK : TR_ENOMEM;
 }
 
@@ -208,10 +233,10 @@ static int setup_queues(struct dpdk_device *device, const struct dpdk_device_set
                         uint64_t tx_offloads, char *error, size_t error_bytes)
 {
     uint16_t rx = (uint16_t)setup->options->descriptors, tx = rx;
-    int socket = rte_eth_dev_socket_id(device->id);
     struct rte_eth_rxconf rx_conf = info->default_rxconf;
     struct rte_eth_txconf tx_conf = info->default_txconf;
     int result = rte_eth_dev_adjust_nb_rx_tx_desc(device->id, &rx, &tx);
+    device->socket = socket_of(device, setup->memory_nodes);
     rx_conf.offloads = rx_offloads;
     tx_conf.offloads = tx_offloads;
     for (uint16_t q = 0; q < device->queue_count && result == 0; q++) {
@@ -226,10 +251,10 @@ static int setup_queues(struct dpdk_device *device, const struct dpdk_device_set
             made = make_handover(device, q);
         if (made != TR_OK)
             return made;
-        result =
-            rte_eth_rx_queue_setup(device->id, q, rx, (unsigned)socket, &rx_conf, device->pool[q]);
+        unsigned socket = (unsigned)device->socket;
+        result = rte_eth_rx_queue_setup(device->id, q, rx, socket, &rx_conf, device->pool[q]);
         if (result == 0)
-            result = rte_eth_tx_queue_setup(device->id, q, tx, (unsigned)socket, &tx_conf);
+            result = rte_eth_tx_queue_setup(device->id, q, tx, socket, &tx_conf);
     }
     return result == 0 ? TR_OK
                        : refuse(device, "a queue cannot be set up", result, error, error_bytes);

@@ -47,6 +47,8 @@ struct dpdk_device_setup {
     const char *probe; /* whole devargs */
     uint16_t queue_count;
     uint32_t frames; /* buffers a queue, besides those in the device's rings */
+    uint64_t
+        memory_nodes; /* bits of the NUMA nodes that memory should come from; 0: EAL's choice */
     const struct dpdk_options *options;
     const struct tr_endpoint *own; /* of the node: the address, and queue 0's UDP port */
     bool is_memif;
@@ -69,6 +71,7 @@ struct dpdk_device {
     char name[64];
     uint16_t id;
     uint16_t queue_count;
+    int socket;      /* the NUMA node of its memory, as EAL numbers them */
     bool is_made;    /* by us: removed at the end */
     bool is_started; /* memif: written by EAL's thread */
     bool is_memif, is_client;

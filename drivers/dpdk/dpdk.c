@@ -65,6 +65,7 @@ static int read_options(struct tr_port *port, const struct tr_port_options *opti
     int result;
     port->head.driver = &tr_driver_dpdk;
     port->memory = options->memory;
+    port->memory_nodes = options->memory_nodes;
     port->self = options->self;
     port->queue_index = options->queue_index;
     port->queue_count = tr_max_u32(options->queue_count, 1);
@@ -157,6 +158,7 @@ static struct dpdk_device_setup setup_of(const struct tr_port *port, const struc
         .queue_count = (uint16_t)port->queue_count,
         .frames =
             port->tx_max + port->peers_max + 1 + DPDK_RX_SLOTS + DPDK_RX_BURST + 4 * DPDK_STASH,
+        .memory_nodes = port->memory_nodes,
         .options = &port->options,
         .own = base,
     };
@@ -300,6 +302,16 @@ static int dpdk_open(const struct tr_port_options *options, struct tr_port **out
     port->tick_tsc = tr_tsc_read();
     *out = port;
     return TR_OK;
+}
+
+static void dpdk_device(const struct tr_port_options *options, struct tr_device *out)
+{
+    struct tr_port_options quiet = *options;
+    struct dpdk_options own;
+    quiet.error = NULL;
+    *out = (struct tr_device){.kind = TR_DEVICE_NONE};
+    if (tr_dpdk_options_read(&own, &quiet) == TR_OK)
+        tr_dpdk_options_device(&own, out);
 }
 
 static void dpdk_close(struct tr_port *port)
@@ -542,8 +554,8 @@ static void dpdk_stats(const struct tr_port *port, struct tr_port_stats *out)
 #define TABLE(bits)                                                                               \
     {                                                                                             \
         .name = "dpdk", .abi_bytes = sizeof(struct tr_driver), .capabilities = (bits),            \
-        .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio", .open = dpdk_open,       \
-        .close = dpdk_close, .limits = dpdk_limits, .peer_add = dpdk_peer_add,                    \
+        .summary = "DPDK ports: NICs, memif, AF_XDP, AF_PACKET, virtio", .device = dpdk_device,   \
+        .open = dpdk_open, .close = dpdk_close, .limits = dpdk_limits, .peer_add = dpdk_peer_add, \
         .peer_remove = dpdk_peer_remove, .peer_adopt = dpdk_peer_adopt,                           \
         .rx_burst = tr_dpdk_rx_burst, .tx_burst = tr_dpdk_tx_burst, .tx_reply = tr_dpdk_tx_reply, \
         .tx_flush = tr_dpdk_tx_flush, .events = tr_dpdk_events, .stats = dpdk_stats,              \

@@ -100,6 +100,7 @@ struct tr_port {
     uint64_t tick_tsc;     /* when neighbours and links are looked at next */
     uint64_t tsc_per_ms;
     struct tr_memory memory;
+    uint64_t memory_nodes; /* bits of NUMA nodes; 0: any */
     struct tr_port_stats stats;
     struct dpdk_options options;
     tr_node_id self;
@@ -219,6 +220,10 @@ void tr_dpdk_rx_disown(struct tr_port *port, uint32_t lane);
 /* The table of the driver's own options; the struct that it fills is struct dpdk_options. Reads
  * them and checks what belongs together. Returns: TR_OK, TR_EINVAL. */
 int tr_dpdk_options_read(struct dpdk_options *out, const struct tr_port_options *options);
+
+/* The device that the options name, as the kernel calls it: a PCI address, or the interface that a
+ * virtual device (AF_XDP, AF_PACKET) works through. */
+void tr_dpdk_options_device(const struct dpdk_options *options, struct tr_device *out);
 
 /* Neighbours (resolve.c): learns from and answers a frame that was received; returns whether it
  * said something to this node, */

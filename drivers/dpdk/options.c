@@ -3,6 +3,7 @@
 
 #include "trireme/error.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define MEMORY_DEFAULT (256u << 20)
@@ -100,4 +101,26 @@ int tr_dpdk_options_read(struct dpdk_options *out, const struct tr_port_options 
             *at = ',';
     }
     return TR_OK;
+}
+
+void tr_dpdk_options_device(const struct dpdk_options *options, struct tr_device *out)
+{
+    static const char key[] = ",iface=";
+    uint32_t part[4];
+    const char *device = options->device;
+    const char *iface = strstr(device, key);
+    *out = (struct tr_device){.kind = TR_DEVICE_NONE};
+    if (iface != NULL) {
+        iface += strlen(key);
+        out->kind = TR_DEVICE_NETWORK;
+        snprintf(out->name, sizeof(out->name), "%.*s", (int)strcspn(iface, ","), iface);
+        return;
+    }
+    if (sscanf(device, "%x:%x:%x.%u", &part[0], &part[1], &part[2], &part[3]) != 4) {
+        part[0] = 0; /* the domain may be left out */
+        if (sscanf(device, "%x:%x.%u", &part[1], &part[2], &part[3]) != 3)
+            return;
+    }
+    out->kind = TR_DEVICE_PCI;
+    snprintf(out->name, sizeof(out->name), "%04x:%02x:%02x.%u", part[0], part[1], part[2], part[3]);
 }

@@ -212,6 +212,20 @@ static int fault_open(const struct tr_port_options *options, struct tr_port **ou
     return TR_OK;
 }
 
+/* That of the driver below. */
+static void fault_device(const struct tr_port_options *options, struct tr_device *out)
+{
+    struct request request;
+    struct tr_port_options below = *options;
+    *out = (struct tr_device){.kind = TR_DEVICE_NONE};
+    below.error = NULL;
+    if (read_request(&below, &request) != TR_OK || request.below->device == NULL)
+        return;
+    below.fabric = request.options.fabric;
+    below.extra = request.text.below;
+    request.below->device(&below, out);
+}
+
 struct tr_fault_control *tr_fault_control_of(struct tr_port *port)
 {
     return port->control;
@@ -236,6 +250,7 @@ const struct tr_driver tr_driver_fault = {
                     TR_DRIVER_INTER_HOST | MAY_CAPABILITIES | TR_DRIVER_MAY_TEAR |
                     TR_DRIVER_ASYNC_FENCE | TR_DRIVER_SYSCALLS | TR_DRIVER_ADOPT,
     .summary = "any other driver (driver=NAME), with faults",
+    .device = fault_device,
     .open = fault_open,
     .close = fault_close,
     .limits = fault_limits,

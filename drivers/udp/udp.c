@@ -286,6 +286,15 @@ close_socket:
     return result;
 }
 
+static void udp_device(const struct tr_port_options *options, struct tr_device *out)
+{
+    struct tr_udp_address own;
+    *out = (struct tr_device){.kind = TR_DEVICE_NONE};
+    if (tr_udp_resolve(options->address, 0, NULL, &own, NULL, 0) == TR_OK &&
+        tr_udp_interface(&own, out->name, sizeof(out->name)))
+        out->kind = TR_DEVICE_NETWORK;
+}
+
 static void udp_close(struct tr_port *port)
 {
     tr_udp_tx_flush(port);
@@ -456,6 +465,7 @@ const struct tr_driver tr_driver_udp = {
                     TR_DRIVER_MAY_DROP | TR_DRIVER_MAY_DUP | TR_DRIVER_MAY_REORDER |
                     TR_DRIVER_SYSCALLS | TR_DRIVER_ADOPT,
     .summary = "UDP sockets, polled: any machine",
+    .device = udp_device,
     .open = udp_open,
     .close = udp_close,
     .limits = udp_limits,

@@ -5,6 +5,7 @@
 #include "drivers/extra.h"
 #include "trireme/error.h"
 
+#include <ifaddrs.h>
 #include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,33 @@ bool tr_udp_is_loopback(const struct tr_udp_address *address)
     if (IN6_IS_ADDR_V4MAPPED(&address->v6.sin6_addr))
         return address->v6.sin6_addr.s6_addr[12] == 127;
     return IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
+}
+
+/* True if both are of one host, whatever their ports. */
+static bool is_host(const struct sockaddr *any, const struct tr_udp_address *address)
+{
+    if (any == NULL || any->sa_family != address->any.sa_family)
+        return false;
+    if (any->sa_family == AF_INET)
+        return ((const struct sockaddr_in *)(const void *)any)->sin_addr.s_addr ==
+               address->v4.sin_addr.s_addr;
+    return memcmp(&((const struct sockaddr_in6 *)(const void *)any)->sin6_addr,
+                  &address->v6.sin6_addr, sizeof(address->v6.sin6_addr)) == 0;
+}
+
+bool tr_udp_interface(const struct tr_udp_address *address, char *name, size_t name_bytes)
+{
+    struct ifaddrs *all;
+    bool is_found = false;
+    if (tr_udp_is_wildcard(address) || tr_udp_is_loopback(address) || getifaddrs(&all) != 0)
+        return false;
+    for (const struct ifaddrs *one = all; one != NULL && !is_found; one = one->ifa_next) {
+        is_found = is_host(one->ifa_addr, address);
+        if (is_found)
+            snprintf(name, name_bytes, "%s", one->ifa_name);
+    }
+    freeifaddrs(all);
+    return is_found;
 }
 
 /* What a socket of this address can reach: its own family; both if it is [::]. */

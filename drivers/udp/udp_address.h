@@ -53,6 +53,10 @@ uint32_t tr_udp_payload_max(const struct tr_udp_address *to);
 /* True if the address is of the loopback network. */
 bool tr_udp_is_loopback(const struct tr_udp_address *address);
 
+/* The network interface that has the address. Returns: false when none has, or all do (0.0.0.0,
+ * [::]); the loopback network's is none. */
+bool tr_udp_interface(const struct tr_udp_address *address, char *name, size_t name_bytes);
+
 /* True if the address is 0.0.0.0 or [::]. */
 bool tr_udp_is_wildcard(const struct tr_udp_address *address);
 

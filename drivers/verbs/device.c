@@ -23,11 +23,10 @@ static void gid_of(const struct sockaddr_storage *address, uint8_t gid[16])
 }
 
 /* Looks for the wanted GID, or with device= for a usable one, among those of a device. */
-static bool find_gid(struct tr_port *port, struct ibv_context *context, const uint8_t wanted[16],
-                     struct ibv_gid_entry *out)
+static bool find_gid(const struct tr_verbs_extra *extra, struct ibv_context *context,
+                     const uint8_t wanted[16], struct ibv_gid_entry *out)
 {
     struct ibv_gid_entry entries[GIDS_MAX];
-    const struct tr_verbs_extra *extra = &port->extra;
     bool is_named = extra->device[0] != '\0';
     ssize_t count = ibv_query_gid_table(context, entries, GIDS_MAX, 0);
     const struct ibv_gid_entry *best = NULL;
@@ -52,18 +51,17 @@ static bool find_gid(struct tr_port *port, struct ibv_context *context, const ui
     return best != NULL;
 }
 
-static struct ibv_context *open_device(struct tr_port *port, const uint8_t gid[16],
+static struct ibv_context *open_device(const struct tr_verbs_extra *extra, const uint8_t gid[16],
                                        struct ibv_gid_entry *entry)
 {
     int count = 0;
     struct ibv_device **list = ibv_get_device_list(&count);
     struct ibv_context *found = NULL;
     for (int i = 0; i < count && found == NULL; i++) {
-        if (port->extra.device[0] != '\0' &&
-            strcmp(ibv_get_device_name(list[i]), port->extra.device) != 0)
+        if (extra->device[0] != '\0' && strcmp(ibv_get_device_name(list[i]), extra->device) != 0)
             continue;
         struct ibv_context *context = ibv_open_device(list[i]);
-        if (context != NULL && find_gid(port, context, gid, entry))
+        if (context != NULL && find_gid(extra, context, gid, entry))
             found = context;
         else if (context != NULL)
             ibv_close_device(context);
@@ -71,6 +69,20 @@ static struct ibv_context *open_device(struct tr_port *port, const uint8_t gid[1
     if (list != NULL)
         ibv_free_device_list(list);
     return found;
+}
+
+bool tr_verbs_device_name(const struct tr_verbs_extra *extra,
+                          const struct sockaddr_storage *address, char *name, size_t name_bytes)
+{
+    struct ibv_gid_entry entry;
+    uint8_t gid[16];
+    gid_of(address, gid);
+    struct ibv_context *context = open_device(extra, gid, &entry);
+    if (context == NULL)
+        return false;
+    snprintf(name, name_bytes, "%s", ibv_get_device_name(context->device));
+    ibv_close_device(context);
+    return true;
 }
 
 static int explain_absence(struct tr_port *port, const struct tr_port_options *options)
@@ -96,7 +108,7 @@ int tr_verbs_device_open(struct tr_port *port, const struct tr_port_options *opt
     struct ibv_port_attr attr;
     uint8_t gid[16];
     gid_of(address, gid);
-    d->context = open_device(port, gid, &entry);
+    d->context = open_device(&port->extra, gid, &entry);
     if (d->context == NULL)
         return explain_absence(port, options);
     d->port = (uint8_t)entry.port_num;

@@ -348,6 +348,11 @@ static inline void *tr_verbs_take(struct tr_port *port, size_t bytes, size_t ali
     return at != NULL ? memset(at, 0, bytes) : NULL;
 }
 
+/* device.c: the name of the device that a port of these options and this address would open.
+ * Returns: false when there is none. */
+bool tr_verbs_device_name(const struct tr_verbs_extra *extra,
+                          const struct sockaddr_storage *address, char *name, size_t name_bytes);
+
 /* device.c: finds the device of the port's address, opens it. Returns: TR_OK or an error, with a
  * sentence in the options' error. */
 int tr_verbs_device_open(struct tr_port *port, const struct tr_port_options *options,

@@ -232,6 +232,19 @@ static int verbs_open(const struct tr_port_options *o, struct tr_port **out)
     return TR_OK;
 }
 
+static void verbs_device(const struct tr_port_options *o, struct tr_device *out)
+{
+    struct sockaddr_storage address;
+    socklen_t address_bytes;
+    struct tr_verbs_extra extra = {.gid = UINT64_MAX};
+    *out = (struct tr_device){.kind = TR_DEVICE_NONE};
+    if (tr_extra_parse(&extra_table, o->extra, &extra, NULL, 0) != TR_OK ||
+        resolve(o->address, 0, &address, &address_bytes) != TR_OK)
+        return;
+    if (tr_verbs_device_name(&extra, &address, out->name, sizeof(out->name)))
+        out->kind = TR_DEVICE_RDMA;
+}
+
 static void verbs_limits(const struct tr_port *port, struct tr_port_limits *out)
 {
     out->message_bytes_max = port->message_bytes_max;
@@ -344,6 +357,7 @@ const struct tr_driver tr_driver_verbs = {
                     TR_DRIVER_INTER_HOST | TR_DRIVER_MAY_TEAR | TR_DRIVER_ASYNC_FENCE |
                     TR_DRIVER_SYSCALLS,
     .summary = "RDMA: RoCE v2, InfiniBand, Soft-RoCE",
+    .device = verbs_device,
     .open = verbs_open,
     .close = verbs_close,
     .limits = verbs_limits,

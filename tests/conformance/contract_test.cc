@@ -36,6 +36,39 @@ TEST_P(Contract, OpenRefusesWhatItCannotUse)
     open(1); // and none of these left anything behind
 }
 
+// What the driver tells of the device of a node, with options as they are or changed.
+tr_device told(World &world, const Subject &subject, unsigned node, const Port::Tweak &tweak)
+{
+    tr_device out;
+    memset(&out, 0x5a, sizeof(out));
+    Port port(world, subject, node, [&](tr_port_options &o) {
+        tr_port_options own = o;
+        tweak(own);
+        own.error = nullptr;
+        subject.driver->device(&own, &out);
+        EXPECT_NE(memchr(out.name, 0, sizeof(out.name)), nullptr);
+    });
+    return out;
+}
+
+TEST_P(Contract, DeviceIsToldBeforeItIsOpenedAndOfNonsenseNone)
+{
+    const tr_device wanted = world->device(1);
+    if (subject().driver->device == nullptr) {
+        EXPECT_EQ(wanted.kind, TR_DEVICE_NONE);
+        return;
+    }
+    tr_device is = told(*world, subject(), 1, [](tr_port_options &) {});
+    EXPECT_EQ(is.kind, wanted.kind);
+    EXPECT_STREQ(is.name, wanted.name);
+    is = told(*world, subject(), 1, [](tr_port_options &o) {
+        o.address = "nonsense";
+        o.extra = nullptr;
+    });
+    EXPECT_EQ(is.kind, TR_DEVICE_NONE);
+    EXPECT_STREQ(is.name, "");
+}
+
 TEST_P(Contract, AddressInUseIsBusy)
 {
     auto port = open(1);

@@ -154,6 +154,11 @@ class SegmentWorld : public World
         options.extra = extra_[node % 4].c_str();
     }
 
+    tr_device device(unsigned node) override
+    {
+        return {TR_DEVICE_NETWORK, {'v', static_cast<char>('0' + node)}};
+    }
+
     // Frames to a node of any length, with headers that are right as far as chance has it.
     bool inject(unsigned node, std::mt19937_64 &random) override
     {

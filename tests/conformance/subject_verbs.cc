@@ -49,6 +49,11 @@ class VerbsWorld : public World
         return "10.77.0." + std::to_string(node) + ":" + std::to_string(tcp_port);
     }
 
+    tr_device device(unsigned node) override
+    {
+        return {TR_DEVICE_RDMA, {'r', 'x', 'e', static_cast<char>('0' + node - 1)}};
+    }
+
     // The devices are software: it needs the CPUs that the ports poll on.
     void step() override
     {

@@ -33,6 +33,11 @@ class World
     virtual std::string address(unsigned node) = 0;
     // Lets time pass between polls: for a simulated world, or to be polite to other processes.
     virtual void step() {}
+    // The device that a node's port works through.
+    virtual tr_device device(unsigned /*node*/)
+    {
+        return {TR_DEVICE_NONE, ""};
+    }
     // Throws bytes at a node's port that no driver would have sent. Returns: false if there is no
     // way to.
     virtual bool inject(unsigned /*node*/, std::mt19937_64 &)

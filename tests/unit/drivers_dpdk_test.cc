@@ -1,5 +1,6 @@
 // The parts of the DPDK driver that need no device: headers in and out, neighbours, and steering,
 // whose rules go to a mock of rte_flow's operations.
+#include "drivers/dpdk/dpdk_port.h"
 #include "drivers/dpdk/neighbour.h"
 #include "drivers/dpdk/packet.h"
 #include "drivers/dpdk/steering.h"
@@ -25,6 +26,41 @@ tr_endpoint end_of(const std::string &text, uint8_t mac)
 struct Ends {
     tr_endpoint from, to;
 };
+
+// The device that options name, whatever is told of it besides.
+tr_device device_of(const std::string &text)
+{
+    dpdk_options options = {};
+    tr_device out = {TR_DEVICE_RDMA, "unset"};
+    snprintf(options.device, sizeof(options.device), "%s", text.c_str());
+    tr_dpdk_options_device(&options, &out);
+    return out;
+}
+
+TEST(DpdkDevice, APciAddressIsItsNameWithTheDomain)
+{
+    for (const char *text : {"0000:81:00.1", "81:00.1", "0000:81:00.1,txq_inline=1"}) {
+        EXPECT_EQ(device_of(text).kind, TR_DEVICE_PCI) << text;
+        EXPECT_STREQ(device_of(text).name, "0000:81:00.1") << text;
+    }
+    EXPECT_STREQ(device_of("0001:0a:1f.7").name, "0001:0a:1f.7");
+}
+
+TEST(DpdkDevice, AVirtualOneIsTheInterfaceThatItWorksThrough)
+{
+    for (const char *text : {"net_af_xdp0,iface=eth8", "net_af_packet1,qpairs=1,iface=eth8,x=1"}) {
+        EXPECT_EQ(device_of(text).kind, TR_DEVICE_NETWORK) << text;
+        EXPECT_STREQ(device_of(text).name, "eth8") << text;
+    }
+}
+
+TEST(DpdkDevice, OneOfMemoryAloneIsNone)
+{
+    for (const char *text : {"", "net_memif0,id=1", "virtio_user0,path=/tmp/sock", "net_null0"}) {
+        EXPECT_EQ(device_of(text).kind, TR_DEVICE_NONE) << text;
+        EXPECT_STREQ(device_of(text).name, "") << text;
+    }
+}
 
 const Ends v4 = {end_of("10.77.0.1:7410", 1), end_of("10.77.0.2:7411", 2)};
 const Ends v6 = {end_of("[fd00::1]:7410", 1), end_of("[fd00::2]:7411", 2)};

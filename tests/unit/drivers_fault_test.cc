@@ -264,6 +264,26 @@ TEST_F(fault, table_of_the_port_has_the_bits_of_the_driver_below)
     EXPECT_EQ(tr_driver_check(head->driver, why, sizeof(why)), TR_OK) << why;
 }
 
+TEST_F(fault, device_is_that_of_the_driver_below_with_its_own_options)
+{
+    tr_device out = {TR_DEVICE_PCI, "unset"};
+    port.options.struct_bytes = sizeof(port.options);
+    port.options.extra = "drop=1%,below.iface=eth8";
+    tr_driver_fault.device(&port.options, &out);
+    EXPECT_EQ(out.kind, TR_DEVICE_NONE); // it tells none
+    EXPECT_STREQ(out.name, "");
+    driver.device = [](const tr_port_options *o, tr_device *told) {
+        *told = {TR_DEVICE_NETWORK, ""};
+        snprintf(told->name, sizeof(told->name), "%s", o->extra);
+    };
+    tr_driver_fault.device(&port.options, &out);
+    EXPECT_EQ(out.kind, TR_DEVICE_NETWORK);
+    EXPECT_STREQ(out.name, "iface=eth8");
+    port.options.extra = "drop=nonsense";
+    tr_driver_fault.device(&port.options, &out);
+    EXPECT_EQ(out.kind, TR_DEVICE_NONE);
+}
+
 TEST_F(fault, certain_loss_takes_messages_and_delivers_none)
 {
     open();

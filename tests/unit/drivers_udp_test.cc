@@ -7,6 +7,8 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -565,6 +567,53 @@ TEST(udp_open, address_in_use_is_busy_and_a_foreign_one_is_refused)
     EXPECT_NE(std::string(b.error).find("no address of this machine"), std::string::npos);
     EXPECT_EQ(b.open(tr_driver_udp, "nowhere"), TR_EADDR);
     EXPECT_NE(std::string(b.error).find("HOST:PORT"), std::string::npos);
+}
+
+// An interface of this machine that has an IPv4 address, not the loopback; "" when there is none.
+std::pair<std::string, std::string> interface_and_address()
+{
+    std::pair<std::string, std::string> found;
+    ifaddrs *all = nullptr;
+    EXPECT_EQ(getifaddrs(&all), 0);
+    for (const ifaddrs *one = all; one != nullptr && found.first.empty(); one = one->ifa_next) {
+        char text[INET_ADDRSTRLEN];
+        if (one->ifa_addr == nullptr || one->ifa_addr->sa_family != AF_INET ||
+            (one->ifa_flags & IFF_LOOPBACK) != 0)
+            continue;
+        inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in *>(one->ifa_addr)->sin_addr, text,
+                  sizeof(text));
+        found = {one->ifa_name, text};
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+tr_device device_of(const std::string &own)
+{
+    tr_device out = {TR_DEVICE_PCI, "unset"};
+    tr_port_options options = {};
+    options.address = own.c_str();
+    tr_driver_udp.device(&options, &out);
+    return out;
+}
+
+TEST(udp_device, loopback_every_address_and_foreign_ones_are_no_device)
+{
+    for (const char *own :
+         {"127.0.0.1:1", "127.9.8.7:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "0.0.0.0:1", "[::]:1",
+          "198.51.100.77:1", "[2001:db8::77]:1", "nonsense"}) {
+        EXPECT_EQ(device_of(own).kind, TR_DEVICE_NONE) << own;
+        EXPECT_STREQ(device_of(own).name, "") << own;
+    }
+}
+
+TEST(udp_device, is_the_interface_that_has_the_address)
+{
+    auto own = interface_and_address();
+    if (own.first.empty())
+        GTEST_SKIP() << "not applicable: this machine has no address but the loopback's";
+    EXPECT_EQ(device_of(own.second + ":7411").kind, TR_DEVICE_NETWORK);
+    EXPECT_EQ(device_of(own.second + ":7411").name, own.first);
 }
 
 TEST(udp_open, options_out_of_range_are_refused_with_the_range)
