@@ -56,17 +56,25 @@ static void populate(uint8_t *base, uint64_t bytes)
         *(volatile uint8_t *)(base + at) = 0;
 }
 
-/* Maps and populates a region from the best pages that there are. */
-static uint8_t *map_region(uint64_t bytes, enum tr_pages *kind)
+static void place(struct tr_arena *a, uint8_t *base, uint64_t bytes)
 {
-    uint8_t *base = (uint8_t *)map_pages(bytes, MAP_HUGETLB | MAP_POPULATE);
+    if (a->place != NULL && a->place(a->place_context, base, bytes) != TR_OK)
+        a->unplaced_bytes += bytes;
+}
+
+/* Maps and populates a region from the best pages that there are. Huge ones are reserved when they
+ * are mapped, and are there then: the policy of placement prefers, and forces nothing. */
+static uint8_t *map_region(struct tr_arena *a, uint64_t bytes, enum tr_pages *kind)
+{
+    uint8_t *base = (uint8_t *)map_pages(bytes, MAP_HUGETLB);
     *kind = TR_PAGES_HUGETLB;
-    if (base != NULL)
-        return base;
-    base = map_aligned(bytes);
-    if (base == NULL)
-        return NULL;
-    *kind = madvise(base, bytes, MADV_HUGEPAGE) == 0 ? TR_PAGES_TRANSPARENT : TR_PAGES_NORMAL;
+    if (base == NULL) {
+        base = map_aligned(bytes);
+        if (base == NULL)
+            return NULL;
+        *kind = madvise(base, bytes, MADV_HUGEPAGE) == 0 ? TR_PAGES_TRANSPARENT : TR_PAGES_NORMAL;
+    }
+    place(a, base, bytes);
     populate(base, bytes);
     return base;
 }
@@ -107,7 +115,7 @@ int tr_arena_reserve(struct tr_arena *a, uint64_t bytes)
     int status = can_add(a, bytes);
     if (status != TR_OK)
         return status;
-    uint8_t *base = map_region(bytes, &kind);
+    uint8_t *base = map_region(a, bytes, &kind);
     if (base == NULL)
         return TR_ENOMEM;
     a->bytes_by[kind] += bytes;
@@ -135,6 +143,7 @@ void *tr_arena_take_untouched(struct tr_arena *a, uint64_t bytes)
     uint8_t *base = (uint8_t *)map_pages(bytes, MAP_NORESERVE);
     if (base == NULL)
         return NULL;
+    place(a, base, bytes);
     struct tr_arena_region *region = add_region(a, base, bytes);
     region->used = bytes;
     a->bytes_by[TR_PAGES_NORMAL] += bytes;
@@ -165,10 +174,15 @@ void tr_arena_seal(struct tr_arena *a)
 void tr_arena_describe(const struct tr_arena *a, char *out, size_t out_bytes)
 {
     const double mib = 1.0 / (1 << 20);
-    snprintf(out, out_bytes,
-             "%.1f MiB: %.1f MiB of huge pages, %.1f MiB of transparent huge pages, %.1f MiB of "
-             "normal pages",
-             (double)a->bytes * mib, (double)a->bytes_by[TR_PAGES_HUGETLB] * mib,
-             (double)a->bytes_by[TR_PAGES_TRANSPARENT] * mib,
-             (double)a->bytes_by[TR_PAGES_NORMAL] * mib);
+    int used = snprintf(
+        out, out_bytes,
+        "%.1f MiB: %.1f MiB of huge pages, %.1f MiB of transparent huge pages, %.1f MiB of "
+        "normal pages",
+        (double)a->bytes * mib, (double)a->bytes_by[TR_PAGES_HUGETLB] * mib,
+        (double)a->bytes_by[TR_PAGES_TRANSPARENT] * mib,
+        (double)a->bytes_by[TR_PAGES_NORMAL] * mib);
+    if (a->unplaced_bytes != 0 && used > 0 && (size_t)used < out_bytes)
+        snprintf(out + used, out_bytes - (size_t)used,
+                 "; for %.1f MiB the kernel refused to take it from near the device",
+                 (double)a->unplaced_bytes * mib);
 }

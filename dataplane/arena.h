@@ -38,6 +38,11 @@ struct tr_arena {
     uint64_t bytes;       /* of all regions */
     uint64_t limit_bytes; /* 0: none */
     uint64_t bytes_by[TR_PAGES_KINDS];
+    /* Says where pages of a region, not touched yet, are to come from (placement.h); NULL: from
+     * anywhere. Returns TR_OK, or a code: then they come from anywhere. */
+    int (*place)(void *context, void *base, size_t bytes);
+    void *place_context;
+    uint64_t unplaced_bytes; /* of regions that it did not succeed with */
     bool sealed;
 };
 
