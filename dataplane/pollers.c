@@ -6,9 +6,15 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+/* How often, and after how long, the table's lock is tried for again. */
+#define LOCK_TRIES    100
+#define LOCK_AGAIN_NS 1000000
 
 #define POLLERS_MAGIC UINT64_C(0x3153524c4c4f5054) /* "TPOLLRS1" */
 
@@ -16,7 +22,7 @@
 struct poller {
     TR_ALIGNED(TR_CACHE_LINE) tr_atomic_u64 owner; /* process id << 32 | thread id */
     tr_atomic_u64 born;                            /* start time of the process */
-    int32_t cpu;                                   /* the only one it runs on, or -1 */
+    int32_t cpu;                                   /* the only one it runs on, or negative */
 };
 
 struct tr_pollers {
@@ -24,11 +30,16 @@ struct tr_pollers {
     struct poller entry[TR_POLLERS_MAX];
 };
 
-struct tr_pollers *tr_pollers_open(void)
+static int open_file(void)
 {
     char name[64];
     snprintf(name, sizeof(name), "/trireme.pollers.%u", (unsigned)geteuid());
-    int fd = shm_open(name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+    return shm_open(name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
+}
+
+struct tr_pollers *tr_pollers_open(void)
+{
+    int fd = open_file();
     if (fd < 0)
         return NULL;
     void *memory = MAP_FAILED;
@@ -107,6 +118,46 @@ static void count(struct tr_pollers *table, int cpu, bool check, uint32_t *all, 
         ++*all;
         *same += cpu >= 0 && tr_load_relaxed(&p->cpu) == cpu;
     }
+}
+
+/* Locks the table against others that settle. Returns a descriptor, or -1: it goes without, which
+ * costs two pollers a shared CPU at worst. */
+static int lock_table(void)
+{
+    const struct timespec again = {0, LOCK_AGAIN_NS};
+    int fd = open_file();
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return fd;
+        nanosleep(&again, NULL);
+    }
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+static void unlock_table(int fd)
+{
+    if (fd < 0)
+        return;
+    flock(fd, LOCK_UN); /* a child of a fork may have the descriptor, too */
+    close(fd);
+}
+
+int tr_pollers_settle(struct tr_pollers *table, const int *cpus, uint32_t cpu_count)
+{
+    int chosen = -1;
+    if (table == NULL)
+        return -1;
+    int lock = lock_table();
+    for (uint32_t i = 0; i < cpu_count && chosen < 0; i++) {
+        uint32_t all, same;
+        count(table, cpus[i], true, &all, &same);
+        chosen = same == 0 ? cpus[i] : -1;
+    }
+    tr_pollers_enter(table, chosen);
+    unlock_table(lock);
+    return chosen;
 }
 
 bool tr_pollers_crowded(struct tr_pollers *table, int entry, uint32_t cpus_usable)

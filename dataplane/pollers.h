@@ -22,10 +22,16 @@ struct tr_pollers;
 struct tr_pollers *tr_pollers_open(void);
 void tr_pollers_close(struct tr_pollers *table);
 
-/* Enters the calling thread, which runs on `cpu` only (-1: anywhere). Entering twice counts once.
- * Returns the entry, or -1 when the table is full. */
+/* Enters the calling thread, which runs on `cpu` only (negative: anywhere). Entering twice counts
+ * once. Returns the entry, or -1 when the table is full. */
 int tr_pollers_enter(struct tr_pollers *table, int cpu);
 void tr_pollers_leave(struct tr_pollers *table, int entry);
+
+/* Enters the calling thread with the first of these CPUs that no other poller runs on only. Returns
+ * that CPU, which the caller pins the thread to, or -1: each has one (the thread is entered without
+ * a CPU), or there is no table. Threads and processes that settle at a time get different ones.
+ * Cost: system calls; waits for others that settle, 100 ms at most. */
+int tr_pollers_settle(struct tr_pollers *table, const int *cpus, uint32_t cpu_count);
 
 /* Whether the poller of this entry has to share its CPU with others. `cpus_usable`: those that the
  * thread may run on. Entries of dead processes are removed when they would matter. Cost: a scan. */
