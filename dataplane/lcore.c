@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 /* In every so many cycles, and after a park, every group has a whole turn: what changes seldom (new
@@ -252,12 +253,53 @@ void tr_lcore_leave(struct tr_lcore *l)
     tr_store_release(&l->thread_id, 0u);
 }
 
+/* Chooses the best CPU near the device that no other poller of the machine has, or, when each has
+ * one, all of them. Returns the CPU, or TR_CPU_ANY. */
+static int choose_near(struct tr_lcore *l, cpu_set_t *set)
+{
+    const struct tr_placement *p = &l->node->placement;
+    int cpu = tr_pollers_settle(l->node->pollers, p->cpu, p->cpu_count);
+    if (cpu < 0) {
+        tr_log(&l->node->logger, TR_LOG_WARN,
+               "polling core %u: on all CPUs near the device, since each has another poller",
+               l->index);
+        *set = p->near;
+        return TR_CPU_ANY;
+    }
+    tr_log(&l->node->logger, TR_LOG_INFO, "polling core %u: CPU %d, near the device", l->index,
+           cpu);
+    CPU_SET((size_t)cpu, set);
+    return cpu;
+}
+
+int tr_lcore_settle(struct tr_lcore *l)
+{
+    cpu_set_t set;
+    int cpu = l->cpu;
+    CPU_ZERO(&set);
+    if (cpu >= 0)
+        CPU_SET((size_t)cpu, &set);
+    else if (cpu == TR_CPU_NEAR && l->node->placement.topology != NULL)
+        cpu = choose_near(l, &set);
+    else
+        return TR_OK;
+    int error = pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+    l->cpu = error == 0 ? cpu : TR_CPU_ANY;
+    if (error == 0)
+        return TR_OK;
+    tr_pollers_leave(l->node->pollers, tr_pollers_enter(l->node->pollers, TR_CPU_ANY));
+    tr_log(&l->node->logger, TR_LOG_WARN, "polling core %u cannot be kept on its CPU: %s", l->index,
+           strerror(error));
+    return TR_EPERM;
+}
+
 static void *run(void *context)
 {
     struct tr_lcore *l = (struct tr_lcore *)context;
     char name[16];
     snprintf(name, sizeof(name), "tr-%u.%u", l->node->self % 10000u, l->index);
     pthread_setname_np(pthread_self(), name);
+    tr_lcore_settle(l);
     tr_lcore_enter(l, l->node->idle);
     while (tr_load_acquire(&l->stop) == 0) {
         uint32_t work = tr_lcore_cycle(l);
@@ -282,7 +324,7 @@ static void block_signals(pthread_attr_t *attributes)
 int tr_lcore_start(struct tr_lcore *l)
 {
     pthread_attr_t attributes;
-    cpu_set_t set;
+    cpu_set_t set; /* named: what cannot be is told by the start */
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     block_signals(&attributes);

@@ -41,7 +41,8 @@ struct tr_lcore_stats {
 struct tr_lcore {
     struct tr_node *node;
     uint32_t index;
-    int cpu; /* the only one to run on, or -1 */
+    int cpu; /* the only one to run on; else TR_CPU_NEAR, until its thread has settled, or
+                TR_CPU_ANY */
 
     const struct tr_driver *driver;
     struct tr_port *port; /* NULL until a group needs it */
@@ -89,6 +90,11 @@ uint32_t tr_lcore_cycle(struct tr_lcore *l);
 
 /* Completions of one-sided writes, to the groups that posted them. Returns how many. */
 uint32_t tr_lcore_written(struct tr_lcore *l);
+
+/* Keeps the calling thread on the CPU that it is to run on, or chooses one near the device. Returns
+ * TR_OK (also where there is nothing to choose), TR_EPERM (logged). Thread: the core's, before it
+ * enters. */
+int tr_lcore_settle(struct tr_lcore *l);
 
 /* Prepares what belongs to the calling thread; ends it. Thread: the core's. */
 void tr_lcore_enter(struct tr_lcore *l, enum tr_idle strategy);

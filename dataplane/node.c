@@ -253,7 +253,7 @@ static int init_lcores(struct opening *o)
         struct tr_arena *a = &node->arena;
         l->node = node;
         l->index = i;
-        l->cpu = o->options.lcore_cpus != NULL ? o->options.lcore_cpus[i] : -1;
+        l->cpu = o->options.lcore_cpus != NULL ? o->options.lcore_cpus[i] : TR_CPU_NEAR;
         l->clock = node->clock;
         l->by_number_mask = 2 * GROUPS_MAX - 1;
         l->by_number = tr_arena_take(a, 2 * GROUPS_MAX * sizeof(*l->by_number), 4096);
@@ -268,28 +268,6 @@ static int init_lcores(struct opening *o)
     return TR_OK;
 }
 
-/* Adds all peers to a new port. */
-static int add_peers(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
-{
-    for (uint32_t i = 0; i < node->peer_count; i++) {
-        if (node->peer[i].node == node->self)
-            continue;
-        int status = l->driver->peer_add(l->port, node->peer[i].node, node->peer[i].address);
-        if (status != TR_OK)
-            return tr_fail(status, error, error_bytes, "peer %u at \"%s\": %s", node->peer[i].node,
-                           node->peer[i].address, tr_strerror(status));
-    }
-    return TR_OK;
-}
-
-static const char *own_address(const struct tr_node *node)
-{
-    for (uint32_t i = 0; i < node->peer_count; i++)
-        if (node->peer[i].node == node->self)
-            return node->peer[i].address;
-    return NULL;
-}
-
 void *tr_node_fabric(const struct tr_driver *driver, void *fabric)
 {
     bool wrapped = driver == &tr_driver_loop && fabric != NULL;
@@ -301,38 +279,6 @@ void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns)
     tr_clock_follow(&node->clock, virtual_ns);
     for (uint32_t i = 0; i < node->lcore_count; i++)
         node->lcore[i].clock = node->clock;
-}
-
-int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
-{
-    if (l->port != NULL)
-        return TR_OK;
-    char why[256] = "";
-    struct tr_port_options options = {
-        .struct_bytes = sizeof(options),
-        .self = node->self,
-        .address = own_address(node),
-        .queue_index = l->index,
-        .queue_count = node->lcore_count,
-        .peers_max = node->peer_count,
-        .message_bytes_max = node->wire_bytes_max,
-        .seed = tr_prng_next(&node->random) | 1,
-        .memory = tr_arena_memory(&node->arena),
-        .fabric = tr_node_fabric(node->driver, node->fabric),
-        .extra = node->driver_options,
-        .error = why,
-        .error_bytes = sizeof(why),
-    };
-    int status = node->driver->open(&options, &l->port);
-    if (status != TR_OK)
-        return tr_fail(status, error, error_bytes, "%s (driver %s, %s)",
-                       why[0] != '\0' ? why : tr_strerror(status), node->driver->name,
-                       options.address);
-    if (why[0] != '\0')
-        tr_log(&node->logger, TR_LOG_WARN, "%s", why); /* it opened, with less than it wanted */
-    l->driver = tr_port_driver(l->port);
-    l->driver->limits(l->port, &l->limits);
-    return add_peers(node, l, error, error_bytes);
 }
 
 /* Everything that can fail, in order; what was taken is in the node. */
@@ -354,6 +300,7 @@ static int open_parts(struct opening *o)
     node->group = (struct tr_group **)calloc(node->group_max, sizeof(*node->group));
     if (node->group == NULL || tr_arena_open(&node->arena, o->options.arena_bytes) != TR_OK)
         return tr_fail(TR_ENOMEM, o->error, o->error_bytes, "out of memory");
+    tr_node_place_by_device(node);
     if (o->options.arena_bytes != 0 &&
         tr_arena_reserve(&node->arena, o->options.arena_bytes) != TR_OK)
         return tr_fail(TR_ENOMEM, o->error, o->error_bytes, "arena_bytes: %zu bytes cannot be had",
@@ -383,6 +330,7 @@ static void release(struct tr_node *node)
     tr_pollers_close(node->pollers);
     tr_counters_close(&node->counters);
     tr_arena_close(&node->arena);
+    tr_placement_close(&node->placement);
     free(node->group);
     free(node->driver_options);
 }
@@ -416,7 +364,7 @@ int tr_node_open(const struct tr_node_options *options, struct tr_node **out, ch
         return status;
     }
     tr_log(&o.node->logger, TR_LOG_INFO, "node %u of cluster \"%s\" over %s at %s", o.node->self,
-           o.node->cluster, o.node->driver->name, own_address(o.node));
+           o.node->cluster, o.node->driver->name, tr_node_address(o.node));
     *out = o.node;
     return TR_OK;
 }
@@ -426,7 +374,7 @@ int tr_node_open(const struct tr_node_options *options, struct tr_node **out, ch
 /* From here on nothing is allocated. */
 static void seal(struct tr_node *node, enum tr_node_state state)
 {
-    char line[192];
+    char line[288];
     node->state = state;
     tr_arena_seal(&node->arena);
     tr_arena_describe(&node->arena, line, sizeof(line));
@@ -439,6 +387,7 @@ int tr_node_start(struct tr_node *node)
     if (node->state != TR_NODE_SETUP)
         return TR_EPERM;
     seal(node, TR_NODE_STARTED);
+    tr_node_keep_named(node);
     for (uint32_t i = 0; i < node->lcore_count; i++) {
         int status = tr_lcore_start(&node->lcore[i]);
         if (status != TR_OK) {
@@ -454,6 +403,7 @@ static tr_noinline void begin_polling(struct tr_node *node)
 {
     tr_assert(node->state == TR_NODE_SETUP); /* started: its own threads poll */
     seal(node, TR_NODE_POLLED);
+    tr_node_tell_far(node);
     for (uint32_t i = 0; i < node->lcore_count; i++)
         tr_lcore_enter(&node->lcore[i], TR_IDLE_SPIN);
 }

@@ -9,6 +9,7 @@
 #include "dataplane/group.h"
 #include "dataplane/lcore.h"
 #include "dataplane/log.h"
+#include "dataplane/placement.h"
 #include "dataplane/pollers.h"
 #include "drivers/driver.h"
 
@@ -51,7 +52,8 @@ struct tr_node {
     uint64_t boot;
     struct tr_prng random;
     struct tr_clock clock; /* calibrated; copied by those who need one */
-    struct tr_arena arena;
+    struct tr_placement placement;
+    struct tr_arena arena; /* takes its memory where placement says */
     struct tr_counters counters;
     struct tr_pollers *pollers;
 
@@ -87,6 +89,20 @@ void tr_node_follow(struct tr_node *node, const uint64_t *virtual_ns);
 
 /* One user less; the last one frees the struct. Thread: any. */
 void tr_node_drop(struct tr_node *node);
+
+/* Decides where polling threads and memory go that come from now on; by the device that the driver
+ * tells. Thread: setup. */
+void tr_node_place(struct tr_node *node, const struct tr_placement_options *options);
+void tr_node_place_by_device(struct tr_node *node);
+/* Keeps CPUs that were named for some polling cores from being chosen for others. Thread: setup. */
+void tr_node_keep_named(struct tr_node *node);
+/* Logs that the calling thread, which is going to poll, may run far from the device. */
+void tr_node_tell_far(const struct tr_node *node);
+
+/* The node's own address among its peers'. */
+const char *tr_node_address(const struct tr_node *node);
+/* What the port of a polling core is opened with; seed and error are the caller's. */
+struct tr_port_options tr_node_port_options(struct tr_node *node, uint32_t lcore);
 
 /* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,

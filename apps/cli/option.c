@@ -108,7 +108,7 @@ static const char *example_of(enum cli_kind kind)
     case CLI_US:
         return "a time such as 500us, 2ms or 3s (a plain number counts microseconds)";
     case CLI_CPU:
-        return "the number of a CPU, or none";
+        return "the number of a CPU, near or none";
     case CLI_CHOICE:
         return "one of the choices";
     case CLI_SWITCH:
@@ -122,8 +122,12 @@ static int set_number(const struct cli_option *row, void *field, const char *tex
 {
     uint64_t number;
     char least[32], most[32];
+    if (row->kind == CLI_CPU && strcmp(text, "near") == 0) {
+        *(int64_t *)field = CLI_CPU_NEAR;
+        return 1;
+    }
     if (row->kind == CLI_CPU && strcmp(text, "none") == 0) {
-        *(int64_t *)field = -1;
+        *(int64_t *)field = CLI_CPU_NONE;
         return 1;
     }
     if (!read_number(text, units_of(row->kind), &number)) {

@@ -17,10 +17,14 @@ enum cli_kind {
     CLI_COUNT,  /* a number; uint64_t */
     CLI_BYTES,  /* a size: 4096, 64KiB, 1MiB, 2GiB; uint64_t, bytes */
     CLI_US,     /* a time: 500, 500us, 2ms, 3s; uint64_t, microseconds */
-    CLI_CPU,    /* a CPU number or "none"; int64_t, -1 for none */
+    CLI_CPU,    /* a CPU number, "near" or "none"; int64_t, these as below */
     CLI_CHOICE, /* one of some words; uint64_t, its index */
     CLI_SWITCH, /* nothing on the command line, "yes" or "no" in a file; uint64_t, 0 or 1 */
 };
+
+/* In place of the number of a CPU; as TR_CPU_NEAR and TR_CPU_ANY of trireme/trireme.h. */
+#define CLI_CPU_NEAR (-1)
+#define CLI_CPU_NONE (-2)
 
 /* Checks a text beyond its kind. Returns NULL, or what is wrong and what to write instead. */
 typedef const char *(*cli_check_fn)(const char *text);

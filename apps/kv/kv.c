@@ -283,6 +283,8 @@ static void run(struct program *program)
 {
     int one = program->config.threads == KV_THREADS_ONE;
     int stopped = 0;
+    if (one)
+        tr_node_settle(program->node); /* what it could not do is in the log */
     uint64_t stop_ns = 0;
     uint32_t looks = 0;
     while (!stopped || (!kv_server_drain(program->server) && now_ns() < stop_ns)) {

@@ -157,6 +157,10 @@ struct tr_peer {
 
 #define TR_LCORES_MAX 64
 
+/** In place of the number of a CPU. */
+#define TR_CPU_NEAR (-1) /* near the device of the node's port, where a machine has NUMA nodes */
+#define TR_CPU_ANY  (-2) /* wherever the system lets it run */
+
 /** Options of a node; what they point to is copied, but for fabric and log_context. */
 struct tr_node_options {
     size_t struct_bytes;
@@ -168,7 +172,7 @@ struct tr_node_options {
     const char *driver;         /* "shm", "udp", "loop", ...; default "udp" */
     const char *driver_options; /* "key=value,..."; see docs/configuration.md. May be NULL */
     uint32_t lcore_count;       /* polling threads; default 1 */
-    const int *lcore_cpus;      /* CPU to pin each to, -1: not pinned; NULL: not pinned */
+    const int *lcore_cpus;      /* CPU to pin each to, TR_CPU_NEAR or TR_CPU_ANY; NULL: near */
     enum tr_idle idle;
     size_t arena_bytes;         /* 0: computed from the groups; the sum is printed at start */
     uint32_t message_bytes_max; /* largest command and reply; default 1 MiB */
@@ -229,6 +233,11 @@ int tr_node_open(const struct tr_node_options *options, struct tr_node **out, ch
  * Returns 0; TR_EPERM (started or polled already, or a thread may not be pinned so); TR_ENOMEM (no
  * threads): then the node can only be closed. */
 int tr_node_start(struct tr_node *node);
+/** Keeps the calling thread, which is going to call tr_poll, where lcore_cpus says for the first
+ * polling core; without this the library leaves your threads where they are. Thread: the one that
+ * is going to poll, before it does. Returns 0; TR_EPERM (started or polled already, or the thread
+ * may not run there). Cost: system calls. */
+int tr_node_settle(struct tr_node *node);
 /** Runs one cycle of every polling core on the calling thread, instead of tr_node_start: receives,
  * proposes, applies, completes, sends. The first call seals the memory. Returns the work done, 0
  * when idle. Thread: always the same one, and not inside a callback. Cost: no lock, no allocation,

@@ -95,8 +95,8 @@ void check_row(const cli_option &row, const void *config)
         fuzz::require(number >= row.least && number <= row.most, "a number is in its range");
         break;
     case CLI_CPU:
-        fuzz::require(int64_t(number) >= -1 && int64_t(number) <= int64_t(row.most),
-                      "a CPU is one, or none");
+        fuzz::require(int64_t(number) >= CLI_CPU_NONE && int64_t(number) <= int64_t(row.most),
+                      "a CPU is one, near or none");
         break;
     case CLI_CHOICE:
         fuzz::require(number <=

@@ -94,7 +94,7 @@ TEST(option, defaults_are_parsed_from_the_same_texts)
     EXPECT_EQ(7u, p.config.count);
     EXPECT_EQ(65536u, p.config.bytes);
     EXPECT_EQ(5000u, p.config.time_us);
-    EXPECT_EQ(-1, p.config.cpu);
+    EXPECT_EQ(CLI_CPU_NONE, p.config.cpu);
     EXPECT_EQ(0u, p.config.choice);
     EXPECT_EQ(0u, p.config.loud);
 }
@@ -109,6 +109,7 @@ TEST(option, values_come_after_a_blank_or_an_equals_sign_with_units)
     EXPECT_EQ(2u << 20, p.config.bytes);
     EXPECT_EQ(3000000u, p.config.time_us);
     EXPECT_EQ(5, p.config.cpu);
+    EXPECT_EQ(CLI_CPU_NEAR, parsed({"--name", "a", "--cpu", "near"}).config.cpu);
     EXPECT_EQ(2u, p.config.choice);
     EXPECT_EQ(1u, p.config.loud);
 }
