@@ -271,6 +271,13 @@ class NicWorld : public SegmentWorld
   public:
     NicWorld() : SegmentWorld("eth0") {}
 
+    tr_device device(unsigned node) override
+    {
+        tr_device out = {TR_DEVICE_PCI, ""};
+        nics()[node - 1].pci.copy(out.name, sizeof(out.name) - 1);
+        return out;
+    }
+
   protected:
     std::string extra(unsigned node) override
     {
