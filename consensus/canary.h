@@ -40,6 +40,7 @@
     X(QUORUM_OFF_BY_ONE, "commits with one less than a quorum")                             \
     X(FENCE_NOT_AWAITED, "takes a fence that has begun for one that is quiescent")          \
     X(LEASE_FORGOTTEN, "promises within a lease that its last life granted")                \
+    X(CREDIT_IGNORED, "writes over what the reader of a ring has not taken yet")            \
     X(SOURCE_REUSED, "reuses log space that a write in flight still reads")                 \
     X(TAG_IGNORED, "drains records of any tag")
 

@@ -169,6 +169,7 @@ struct remote {
     tr_node_id peer_id;
     uint64_t generation;
     uint64_t landing_ns;         /* of the last write posted that nothing held back */
+    uint64_t written;            /* position up to which was written, if one after the other */
     enum tr_write_status failed; /* 0: works; else what everything behind gets */
     uint32_t first, last;        /* writes posted and not completed; NONE */
 };

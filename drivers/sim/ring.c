@@ -535,21 +535,35 @@ static uint64_t launch_write(struct tr_port *port, struct remote *remote, uint32
     tr_unreachable();
 }
 
+/* Whether a write lies over what the ring's reader may not have taken yet, as far as its writer has
+ * heard; ring positions only grow, lap after lap. */
+static bool overruns(struct remote *remote, const struct ring *ring, uint32_t offset,
+                     uint32_t bytes)
+{
+    uint64_t position = remote->written - remote->written % ring->bytes + offset;
+    if (position < remote->written)
+        position += ring->bytes;
+    remote->written = position + bytes;
+    return remote->written > ring->consumed_seen + ring->bytes;
+}
+
 int tr_sim_write_post(struct tr_port *port, uint32_t handle, uint32_t offset,
                       const struct tr_segment *segment, uint32_t segment_count, uint64_t cookie)
 {
     struct tr_sim_world *w = port->world;
     struct remote *remote = open_remote(port, handle);
     uint32_t bytes = tr_gather_bytes(segment, segment_count);
-    uint32_t ring_bytes = w->ring[remote->ring].bytes;
+    const struct ring *ring = &w->ring[remote->ring];
     uint64_t due_ns = w->now_ns;
     tr_assert(offset % 8 == 0 && bytes % 8 == 0 && bytes > 0 && bytes <= WRITE_BYTES_MAX &&
-              offset <= ring_bytes && bytes <= ring_bytes - offset);
+              offset <= ring->bytes && bytes <= ring->bytes - offset);
     if (!tr_sim_port_is_live(port) || remote->peer->writes_open == WRITES_MAX ||
         w->writes_left == 0 || w->packets_left < bytes / w->datagram_bytes + 2 * WRITE_PARTS_MIN)
         return TR_AGAIN;
     uint32_t index = take_write(port, handle, cookie, segment, segment_count);
     w->counters.writes++;
+    w->counters.writes_overran +=
+        ring->generation == remote->generation && overruns(remote, ring, offset, bytes);
     port->stats.writes++;
     port->stats.write_bytes += bytes;
     remote->peer->writes_open++;

@@ -68,40 +68,41 @@ struct tr_sim_profile {
 };
 
 /* X(name, what was done): every fault is counted when it happens. */
-#define TR_SIM_COUNTER_TABLE(X)                                                      \
-    X(datagrams, "datagrams that entered the network")                               \
-    X(delivered, "datagrams put into a receiver's queue")                            \
-    X(dropped, "datagrams lost")                                                     \
-    X(duplicated, "datagrams sent twice")                                            \
-    X(corrupted, "datagrams damaged")                                                \
-    X(reordered, "datagrams held back while others overtook")                        \
-    X(tailed, "datagrams delayed by the heavy tail")                                 \
-    X(blocked, "datagrams lost to a partition")                                      \
-    X(undeliverable, "datagrams to an address where no port is open")                \
-    X(overflowed, "datagrams lost because a receiver's queue or the world was full") \
-    X(cut, "messages that needed several datagrams")                                 \
-    X(writes, "one-sided writes posted")                                             \
-    X(writes_ok, "writes completed as OK")                                           \
-    X(writes_refused, "writes refused by a fence")                                   \
-    X(writes_broken, "writes whose outcome the writer does not know")                \
-    X(writes_landed, "writes that landed whole")                                     \
-    X(writes_torn, "writes that landed in parts, in any order")                      \
-    X(writes_early, "writes completed before they landed")                           \
-    X(writes_forced, "early writes that only a fence made land")                     \
-    X(writes_overtook, "writes that landed before an earlier one")                   \
-    X(writes_lost, "writes that landed although their completion was lost")          \
-    X(writes_cut_short, "writes of which only a part landed")                        \
-    X(writes_orphaned, "writes that landed in a dead node's ring")                   \
-    X(writes_blocked, "writes lost to a partition")                                  \
-    X(scribbles, "bytes that imitate a record, left in a ring")                      \
-    X(sources_changed,                                                               \
-      "writes whose source was changed before they completed: a bug of the caller")  \
-    X(fences, "fences that became quiescent")                                        \
-    X(grants, "rings opened to a writer")                                            \
-    X(orphans, "rings of dead nodes that stayed writable")                           \
-    X(silenced, "crashes that nobody was told of")                                   \
-    X(crashes, "ports that crashed")                                                 \
-    X(pauses, "nodes that were paused")                                              \
+#define TR_SIM_COUNTER_TABLE(X)                                                              \
+    X(datagrams, "datagrams that entered the network")                                       \
+    X(delivered, "datagrams put into a receiver's queue")                                    \
+    X(dropped, "datagrams lost")                                                             \
+    X(duplicated, "datagrams sent twice")                                                    \
+    X(corrupted, "datagrams damaged")                                                        \
+    X(reordered, "datagrams held back while others overtook")                                \
+    X(tailed, "datagrams delayed by the heavy tail")                                         \
+    X(blocked, "datagrams lost to a partition")                                              \
+    X(undeliverable, "datagrams to an address where no port is open")                        \
+    X(overflowed, "datagrams lost because a receiver's queue or the world was full")         \
+    X(cut, "messages that needed several datagrams")                                         \
+    X(writes, "one-sided writes posted")                                                     \
+    X(writes_ok, "writes completed as OK")                                                   \
+    X(writes_refused, "writes refused by a fence")                                           \
+    X(writes_broken, "writes whose outcome the writer does not know")                        \
+    X(writes_landed, "writes that landed whole")                                             \
+    X(writes_torn, "writes that landed in parts, in any order")                              \
+    X(writes_early, "writes completed before they landed")                                   \
+    X(writes_forced, "early writes that only a fence made land")                             \
+    X(writes_overtook, "writes that landed before an earlier one")                           \
+    X(writes_lost, "writes that landed although their completion was lost")                  \
+    X(writes_cut_short, "writes of which only a part landed")                                \
+    X(writes_orphaned, "writes that landed in a dead node's ring")                           \
+    X(writes_blocked, "writes lost to a partition")                                          \
+    X(scribbles, "bytes that imitate a record, left in a ring")                              \
+    X(sources_changed,                                                                       \
+      "writes whose source was changed before they completed: a bug of the caller")          \
+    X(writes_overran, "writes over what the reader may not have taken: a bug of the caller") \
+    X(fences, "fences that became quiescent")                                                \
+    X(grants, "rings opened to a writer")                                                    \
+    X(orphans, "rings of dead nodes that stayed writable")                                   \
+    X(silenced, "crashes that nobody was told of")                                           \
+    X(crashes, "ports that crashed")                                                         \
+    X(pauses, "nodes that were paused")                                                      \
     X(partitions, "directions that were blocked")
 
 struct tr_sim_counters {

@@ -372,6 +372,15 @@ void Cluster::check_sources()
                      (unsigned long long)changed);
 }
 
+/* Nothing was written over what a ring's reader had not taken (rule 10). */
+void Cluster::check_credit()
+{
+    uint64_t overran = tr_sim_world_counters(world)->writes_overran;
+    if (overran != 0)
+        verdict.fail("credit", "%llu writes lie over what their reader had not taken",
+                     (unsigned long long)overran);
+}
+
 void Cluster::run()
 {
     uint64_t span_ns = faults_end_ns - now_ns;
@@ -396,6 +405,8 @@ void Cluster::end()
 {
     totals.events = events();
     check_sources();
+    if (!verdict.failed)
+        check_credit();
 }
 
 } // namespace sim

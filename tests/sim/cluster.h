@@ -216,6 +216,7 @@ struct Cluster {
     bool has_enough() const;
     void work_on();
     void check_sources();
+    void check_credit();
     void load(uint32_t group);
     void calm_down();
     bool is_level() const;

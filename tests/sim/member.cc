@@ -208,6 +208,8 @@ struct tr_histogram *__wrap_tr_counters_add_histogram(struct tr_counters *c, con
                                                       const char *name, const char *help);
 uint64_t __wrap_tr_process_born(uint32_t process);
 struct tr_pollers *__wrap_tr_pollers_open();
+uint32_t __real_tr_config_ring_bytes(const struct tr_replica_config *config);
+uint32_t __wrap_tr_config_ring_bytes(const struct tr_replica_config *config);
 }
 
 /* Clocks of simulated nodes follow virtual time: none is held against the machine's first. */
@@ -234,4 +236,15 @@ uint64_t __wrap_tr_process_born(uint32_t)
 struct tr_pollers *__wrap_tr_pollers_open()
 {
     return nullptr;
+}
+
+/* Rings are as narrow as one may be, where the profile says so: they are filled. */
+uint32_t __wrap_tr_config_ring_bytes(const struct tr_replica_config *config)
+{
+    uint32_t bytes = __real_tr_config_ring_bytes(config);
+    const sim::Cluster *cluster = sim::watched_cluster();
+    bool narrow = cluster != nullptr && cluster->setup.profile->narrow_rings;
+    while (narrow && bytes / 2 >= 2 * tr_record_bytes(config->entry_bytes_max))
+        bytes /= 2;
+    return bytes;
 }

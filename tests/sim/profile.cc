@@ -187,6 +187,19 @@ const Profile table[] = {
      false,
      {15000, 60000, 9000, 20000, 15000, 15000, 20000, 15000, 20000, 30000, 20000, 9000, 15000,
       15000, 15000, 9000}},
+    {"narrow",
+     "one-sided writes into rings of the least size, whose readers stand still; by name only",
+     Network::Drawn,
+     Writes::On,
+     Lease::Off,
+     1,
+     37,
+     false,
+     true,
+     false,
+     false,
+     {6000, 0, 1500, 9000, 4000, 4000, 0, 6000, 0, 0, 9000, 9000, 0, 15000, 6000, 9000},
+     true},
 };
 
 const char *const names[] = {

@@ -72,6 +72,7 @@ struct Profile {
     bool ends_lost;                  /* or most nodes crash at once: nobody may start afresh */
     bool disk;                       /* on simulated disks, else in memory */
     uint32_t every_us[TIMED_FAULTS]; /* mean time between two strikes; 0: never */
+    bool narrow_rings = false;       /* of the least size; by name only, not one of "all" */
 };
 
 /* The profile of a name; NULL: there is none. */

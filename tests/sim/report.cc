@@ -74,8 +74,8 @@ void report_count(FILE *out, const char *name, uint64_t count, const char *what)
 bool is_fault(const char *name)
 {
     static const char *const others[] = {
-        "datagrams",       "delivered", "cut",    "writes", "writes_ok", "writes_landed",
-        "sources_changed", "fences",    "grants", "pauses", "crashes"};
+        "datagrams",       "delivered",      "cut",    "writes", "writes_ok", "writes_landed",
+        "sources_changed", "writes_overran", "fences", "grants", "pauses",    "crashes"};
     for (const char *other : others) {
         if (std::string(name) == other)
             return false;

@@ -201,7 +201,7 @@ Setup setup_at(const Plan &plan, uint64_t index)
 {
     static const uint32_t profiles = [] {
         uint32_t count = 0;
-        while (profile_at(count) != nullptr)
+        while (profile_at(count) != nullptr && !profile_at(count)->narrow_rings)
             count++;
         return count;
     }();

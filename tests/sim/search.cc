@@ -120,6 +120,8 @@ const char *canary_profile(uint32_t canary)
     case TR_CANARY_STALE_ACK_COUNTS:
     case TR_CANARY_QUORUM_OFF_BY_ONE:
         return "partitions";
+    case TR_CANARY_CREDIT_IGNORED:
+        return "narrow";
     case TR_CANARY_DRAIN_REPLACES_HIGHER:
         return "exiles";
     case TR_CANARY_PROMISE_BEFORE_FENCED:

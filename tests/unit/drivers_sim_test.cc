@@ -579,6 +579,25 @@ TEST(sim_writes, source_that_changed_too_soon_is_noticed)
     EXPECT_EQ(s.count().sources_changed, 1u) << "rule 7 was broken";
 }
 
+TEST(sim_writes, what_lies_over_bytes_not_yet_taken_is_noticed)
+{
+    ringed s(tr_sim_profile_calm());
+    s.post(0, pattern(1, 2048));
+    s.post(2048, pattern(2, 2048));
+    s.post(0, pattern(3, 1024)); /* the next lap */
+    EXPECT_EQ(s.count().writes_overran, 1u) << "rule 10 was broken";
+    s.pass(1 * ms);
+    s.owner->ring_consumed(s.owner.get(), s.ring.ring, 4096);
+    s.pass(1 * ms);
+    s.post(1024, pattern(4, 1024));
+    s.post(2048, pattern(5, 2048));
+    EXPECT_EQ(s.count().writes_overran, 1u);
+    s.fence();
+    s.grant(101);
+    s.post(0, pattern(6, 4096)); /* a new grant begins anew */
+    EXPECT_EQ(s.count().writes_overran, 1u);
+}
+
 TEST(sim_writes, large_ones_fall_into_several_packets)
 {
     tr_sim_profile p = tr_sim_profile_calm();
