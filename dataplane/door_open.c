@@ -56,32 +56,16 @@ static void add_counters(struct tr_node *node, struct tr_door *d)
 static int open_port(struct tr_door *d, char *error, size_t error_bytes)
 {
     struct tr_node *node = d->node;
-    char why[256] = "";
-    struct tr_port_options options = {
-        .struct_bytes = sizeof(options),
-        .self = UINT16_MAX,
-        .address = node->client_address,
-        .queue_index = d->lcore->index,
-        .queue_count = node->lcore_count,
-        .peers_max = d->place_count,
-        .adopt_max = d->place_count,
-        .message_bytes_max = tr_max_u32(node->client_message_bytes_max + TR_WIRE_OVERHEAD_BYTES,
-                                        TR_DOOR_MESSAGE_BYTES_MIN),
-        .queue_bytes = QUEUE_BYTES,
-        .seed = tr_prng_next(&node->random) | 1,
-        .memory = tr_arena_memory(&node->arena),
-        .fabric = tr_node_fabric(node->driver, node->fabric),
-        .extra = node->driver_options,
-        .error = why,
-        .error_bytes = sizeof(why),
-    };
-    int status = node->driver->open(&options, &d->port);
+    struct tr_port_options options = tr_node_port_options(node, d->lcore->index);
+    options.self = UINT16_MAX;
+    options.address = node->client_address;
+    options.peers_max = options.adopt_max = d->place_count;
+    options.message_bytes_max = tr_max_u32(node->client_message_bytes_max + TR_WIRE_OVERHEAD_BYTES,
+                                           TR_DOOR_MESSAGE_BYTES_MIN);
+    options.queue_bytes = QUEUE_BYTES;
+    int status = tr_node_open_at(node, &options, "for clients at ", &d->port, error, error_bytes);
     if (status != TR_OK)
-        return tr_fail(status, error, error_bytes, "%s (driver %s, for clients at %s)",
-                       why[0] != '\0' ? why : tr_strerror(status), node->driver->name,
-                       options.address);
-    if (why[0] != '\0')
-        tr_log(&node->logger, TR_LOG_WARN, "%s", why);
+        return status;
     d->driver = tr_port_driver(d->port);
     d->driver->limits(d->port, &d->limits);
     return TR_OK;

@@ -101,8 +101,12 @@ void tr_node_tell_far(const struct tr_node *node);
 
 /* The node's own address among its peers'. */
 const char *tr_node_address(const struct tr_node *node);
-/* What the port of a polling core is opened with; seed and error are the caller's. */
+/* What the port of a polling core is opened with, but for seed and error. */
 struct tr_port_options tr_node_port_options(struct tr_node *node, uint32_t lcore);
+/* Opens a port of the node's driver, with memory near the device; a failure names the address as
+ * `whose`. Returns as tr_driver.open. Thread: setup. */
+int tr_node_open_at(struct tr_node *node, struct tr_port_options *options, const char *whose,
+                    struct tr_port **out, char *error, size_t error_bytes);
 
 /* Opens the port of a polling core when it has none. Returns as tr_driver.open. */
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *lcore, char *error,

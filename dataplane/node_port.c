@@ -42,32 +42,37 @@ struct tr_port_options tr_node_port_options(struct tr_node *node, uint32_t lcore
     };
 }
 
-/* Opens a port and its peers, as far as it comes. */
-static int open_port(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
+int tr_node_open_at(struct tr_node *node, struct tr_port_options *options, const char *whose,
+                    struct tr_port **out, char *error, size_t error_bytes)
 {
     char why[256] = "";
-    struct tr_port_options options = tr_node_port_options(node, l->index);
-    options.seed = tr_prng_next(&node->random) | 1;
-    options.error = why;
-    options.error_bytes = sizeof(why);
-    int status = node->driver->open(&options, &l->port);
+    options->seed = tr_prng_next(&node->random) | 1;
+    options->error = why;
+    options->error_bytes = sizeof(why);
+    tr_placement_lean(&node->placement);
+    int status = node->driver->open(options, out);
+    tr_placement_straighten(&node->placement);
     if (status != TR_OK)
-        return tr_fail(status, error, error_bytes, "%s (driver %s, %s)",
-                       why[0] != '\0' ? why : tr_strerror(status), node->driver->name,
-                       options.address);
+        return tr_fail(status, error, error_bytes, "%s (driver %s, %s%s)",
+                       why[0] != '\0' ? why : tr_strerror(status), node->driver->name, whose,
+                       options->address);
     if (why[0] != '\0')
         tr_log(&node->logger, TR_LOG_WARN, "%s", why); /* it opened, with less than it wanted */
-    l->driver = tr_port_driver(l->port);
-    l->driver->limits(l->port, &l->limits);
-    return add_peers(node, l, error, error_bytes);
+    return TR_OK;
 }
 
 int tr_node_open_port(struct tr_node *node, struct tr_lcore *l, char *error, size_t error_bytes)
 {
     if (l->port != NULL)
         return TR_OK;
-    tr_placement_lean(&node->placement);
-    int status = open_port(node, l, error, error_bytes);
+    struct tr_port_options options = tr_node_port_options(node, l->index);
+    int status = tr_node_open_at(node, &options, "", &l->port, error, error_bytes);
+    if (status != TR_OK)
+        return status;
+    l->driver = tr_port_driver(l->port);
+    l->driver->limits(l->port, &l->limits);
+    tr_placement_lean(&node->placement); /* for what libraries take for peers */
+    status = add_peers(node, l, error, error_bytes);
     tr_placement_straighten(&node->placement);
     return status;
 }
