@@ -118,8 +118,7 @@ static const struct cli_option rows[] = {
      NULL},
     {"cpu", CLI_CPU, AT(cpu), "near", 0, 1023, NULL, "CPU",
      "The CPU that the polling thread is pinned to; near: where the machine has several NUMA "
-     "nodes, "
-     "one near the device of the driver; none: none.",
+     "nodes, one near the device of the driver; none: none.",
      NULL},
     {"idle", CLI_CHOICE, AT(idle), "auto", 0, 0, "auto|spin|pause|yield|sleep", NULL,
      "How the polling thread waits when there is nothing to do. auto spins where it has a CPU for "

@@ -112,6 +112,8 @@ static int open_signals(struct program *program)
     return 1;
 }
 
+_Static_assert(CLI_CPU_NEAR == TR_CPU_NEAR && CLI_CPU_NONE == TR_CPU_ANY, "handed on as they are");
+
 static int open_node(struct program *program)
 {
     const struct kv_config *config = &program->config;
