@@ -21,9 +21,6 @@
 /* The payload of frames before the device's MTU is known: the most frames that a message needs. */
 #define UNIT_MIN (DPDK_PAYLOAD_MIN - TR_PACKET_PAD_V4 - TR_PIECE_BYTES)
 
-/* Longer than anything lasts: a hundred years of a counter of 1 GHz. */
-#define NEVER_TSC (UINT64_C(1) << 61)
-
 /* Frames that may wait for a wire besides those of a message of the largest size. */
 #define WAITING 128
 
@@ -509,7 +506,6 @@ static int dpdk_peer_adopt(struct tr_port *port, tr_node_id peer, uint32_t sourc
     lane->payload_max = payload_max(port, &port->wires[slot->wire], port->payload_asked);
     lane->is_resolved = true;
     lane->is_adopted = true;
-    lane->ask_tsc = port->tick_tsc + NEVER_TSC;
     tr_packet_front_make(&lane->front, &port->wires[slot->wire].own, &lane->end, slot->is_padded);
     enter(port, lane, peer);
     return TR_OK;

@@ -62,7 +62,7 @@ struct dpdk_lane {
     tr_node_id peer;      /* 0: free (and in lane 0) */
     bool is_resolved;     /* its Ethernet address is known (lane 0: that of the last reply) */
     bool is_listed;       /* among the open lanes */
-    bool is_adopted;      /* whoever writes from there is answered there */
+    bool is_adopted;      /* whoever writes from there is answered there, unasked */
     bool is_up, is_told_up;
     bool was_told;        /* it was told up before */
     bool is_renewed;      /* it was down since it was told up last */

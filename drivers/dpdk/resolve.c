@@ -107,7 +107,7 @@ void tr_dpdk_tick(struct tr_port *port, uint64_t now_tsc)
             look_at_link(port, wire);
     }
     for (uint32_t i = 1; i <= port->peers_max; i++) {
-        if (port->lanes[i].peer != 0)
+        if (port->lanes[i].peer != 0 && !port->lanes[i].is_adopted)
             look_at_lane(port, &port->lanes[i], now_tsc);
     }
     port->tick_tsc = now_tsc + (is_busy ? port->tsc_per_ms / BUSY_FACTOR : port->tsc_per_ms);
