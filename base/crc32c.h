@@ -76,15 +76,14 @@ static inline uint32_t tr_crc32c_by_table(uint32_t seed, const void *data, size_
 #define TR_CRC32C_1(crc, value) __crc32cb((crc), (value))
 #endif
 
-/* The raw register after so many whole 8-byte words more; words is a constant, and so unrolled. */
-static tr_always_inline uint32_t tr_crc32c_words(uint32_t crc, const uint8_t *at, unsigned words)
+/* The raw register after so many whole 8-byte words more; words is a constant, and so unrolled. As
+ * wide as the instruction's destination: narrower, it costs a move. */
+static tr_always_inline uint64_t tr_crc32c_words(uint64_t wide, const uint8_t *at, unsigned words)
 {
-    /* As wide as the instruction's destination: narrower, it costs a move a word. */
-    uint64_t wide = crc;
 #pragma GCC unroll 32
     for (unsigned i = 0; i < words; i++)
         wide = TR_CRC32C_8(wide, tr_load_le64(at + i * 8));
-    return (uint32_t)wide;
+    return wide;
 }
 
 /* tr_crc32c where `bytes` is a constant, at most 256 and a multiple of 4: nothing but the
@@ -92,26 +91,64 @@ static tr_always_inline uint32_t tr_crc32c_words(uint32_t crc, const uint8_t *at
 static tr_always_inline uint32_t tr_crc32c_fixed(uint32_t seed, const void *data, unsigned bytes)
 {
     const uint8_t *at = (const uint8_t *)data;
-    uint32_t crc = tr_crc32c_words(~seed, at, bytes / 8);
+    uint32_t crc = (uint32_t)tr_crc32c_words((uint32_t)~seed, at, bytes / 8);
     return bytes % 8 != 0 ? ~TR_CRC32C_4(crc, tr_load_le32(at + bytes - 4)) : ~crc;
+}
+
+/* One word more, `n` words before the end, and those after it. */
+#define TR_CRC32C_WORD(n)                                    \
+    case n:                                                  \
+        wide = TR_CRC32C_8(wide, tr_load_le64(end - (n)*8)); \
+        __attribute__((fallthrough))
+#define TR_CRC32C_WORDS_4(n) \
+    TR_CRC32C_WORD(n);       \
+    TR_CRC32C_WORD((n)-1);   \
+    TR_CRC32C_WORD((n)-2);   \
+    TR_CRC32C_WORD((n)-3)
+
+/* The raw register after at most 31 words more, the last of which ends at `end`: jumps into the row
+ * of all of them. */
+static tr_always_inline uint64_t tr_crc32c_rest(uint64_t wide, const uint8_t *end, size_t words)
+{
+    switch (words) {
+        TR_CRC32C_WORDS_4(31);
+        TR_CRC32C_WORDS_4(27);
+        TR_CRC32C_WORDS_4(23);
+        TR_CRC32C_WORDS_4(19);
+        TR_CRC32C_WORDS_4(15);
+        TR_CRC32C_WORDS_4(11);
+        TR_CRC32C_WORDS_4(7);
+        TR_CRC32C_WORD(3);
+        TR_CRC32C_WORD(2);
+        TR_CRC32C_WORD(1);
+    case 0:
+        return wide;
+    }
+    __builtin_unreachable();
 }
 
 /* The checksum of bytes, continuing from the checksum of what stands before them (0: nothing does),
  * so that tr_crc32c(tr_crc32c(0, a), b) is the checksum of a and b in a row. Cost: one instruction
  * for 8 bytes and a few more (1.1 for 8 bytes at 2 KiB); 3 cycles for 8 bytes. */
-static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
+static tr_always_inline uint32_t tr_crc32c_inlined(uint32_t seed, const void *data, size_t bytes)
 {
     const uint8_t *at = (const uint8_t *)data;
-    uint32_t crc = ~seed;
-    for (; bytes >= 256; bytes -= 256, at += 256)
-        crc = tr_crc32c_words(crc, at, 32);
-    for (; bytes >= 32; bytes -= 32, at += 32)
-        crc = tr_crc32c_words(crc, at, 4);
-    for (; bytes >= 8; bytes -= 8, at += 8)
-        crc = tr_crc32c_words(crc, at, 1);
-    for (; bytes > 0; bytes--, at++)
-        crc = TR_CRC32C_1(crc, *at);
+    const uint8_t *end = at + (bytes & ~(size_t)7);
+    uint64_t wide = (uint32_t)~seed;
+    for (; tr_unlikely(end - at >= 256); at += 256)
+        wide = tr_crc32c_words(wide, at, 32);
+    uint32_t crc = (uint32_t)tr_crc32c_rest(wide, end, (size_t)(end - at) / 8);
+    if (tr_likely(bytes % 8 == 0))
+        return ~crc;
+    for (uint32_t i = 0; i < bytes % 8; i++)
+        crc = TR_CRC32C_1(crc, end[i]);
     return ~crc;
+}
+
+/* The same, for where it is not worth its code. */
+static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
+{
+    return tr_crc32c_inlined(seed, data, bytes);
 }
 
 #else
@@ -120,6 +157,12 @@ static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
  * so that tr_crc32c(tr_crc32c(0, a), b) is the checksum of a and b in a row. Cost: about 5
  * instructions a byte. */
 static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
+{
+    return tr_crc32c_by_table(seed, data, bytes);
+}
+
+/* The same: it has no calls to save here. */
+static inline uint32_t tr_crc32c_inlined(uint32_t seed, const void *data, size_t bytes)
 {
     return tr_crc32c_by_table(seed, data, bytes);
 }

@@ -65,7 +65,7 @@ void tr_election_follow(struct tr_replica *r, uint8_t leader)
     }
     r->role = TR_REPLICA_FOLLOWER;
     r->leader = leader;
-    r->room = NULL;
+    r->room_bytes = 0;
     tr_timer_stop(r, TR_TIMER_HEARTBEAT);
     tr_timer_stop(r, TR_TIMER_PHASE);
     r->slot_restamp = r->slot_restamp_last + 1;

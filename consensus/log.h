@@ -15,6 +15,7 @@
 #ifndef TR_CONSENSUS_LOG_H
 #define TR_CONSENSUS_LOG_H
 
+#include "base/assert.h"
 #include "consensus/record.h"
 
 #ifdef __cplusplus
@@ -32,6 +33,10 @@ struct tr_slot {
     uint16_t acked; /* leader: members known to hold it at this leader's ballot, beyond their
                        cumulative acknowledgement */
 };
+
+tr_static_assert(offsetof(struct tr_slot, state) == offsetof(struct tr_slot, bytes) + 4 &&
+                     sizeof(struct tr_slot) == offsetof(struct tr_slot, bytes) + 8,
+                 "what tr_slot_fill stores at once");
 
 struct tr_log {
     struct tr_slot *slot;
@@ -97,19 +102,31 @@ static inline bool tr_log_fits(struct tr_log *log, uint64_t slot)
     return slot - log->slot_first <= log->slot_mask || tr_log_fits_slowly(log, slot);
 }
 
+/** Fills in a slot that holds a record of so many bytes, nobody known to hold it but this replica.
+ */
+static tr_always_inline void tr_slot_fill(struct tr_slot *slot, struct tr_ballot ballot,
+                                          uint64_t position, uint32_t bytes,
+                                          enum tr_slot_state state)
+{
+    slot->ballot.round = ballot.round;
+    tr_store_le64(&slot->ballot.incarnation, tr_ballot_low(ballot));
+    slot->position = position;
+    tr_store_le64(&slot->bytes, bytes | (uint64_t)state << 32); /* four fields at once */
+}
+
 /** Makes the record in the room (payload in place, header complete and sealed) the entry of its
  * slot. The slot must fit the table (tr_log_fits). Returns the slot. */
 static inline struct tr_slot *tr_log_link(struct tr_log *log, const struct tr_record *record,
                                           enum tr_slot_state state)
 {
     struct tr_slot *s = &log->slot[record->slot & log->slot_mask];
-    s->ballot = record->ballot;
-    s->position = log->room;
-    s->bytes = tr_record_bytes(record->payload_bytes);
-    s->state = (uint8_t)state;
-    s->acked = 0;
+    tr_slot_fill(s, record->ballot, log->room, tr_record_bytes(record->payload_bytes), state);
     log->head = log->room + s->bytes;
-    for (; tr_unlikely(log->slot_last + 1 < record->slot); log->slot_last++) {
+    if (tr_likely(record->slot == log->slot_last + 1)) {
+        log->slot_last = record->slot;
+        return s;
+    }
+    for (; log->slot_last + 1 < record->slot; log->slot_last++) {
         log->slot[(log->slot_last + 1) & log->slot_mask].state = TR_SLOT_EMPTY; /* a gap */
     }
     log->slot_last = record->slot > log->slot_last ? record->slot : log->slot_last;

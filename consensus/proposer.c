@@ -34,10 +34,12 @@ bool tr_proposer_has_room(struct tr_replica *r, uint32_t payload_bytes)
 }
 
 /* Completes the header of the record in the room and makes it the entry of the next slot. */
-static void append(struct tr_replica *r, struct tr_record *record, enum tr_record_kind kind,
-                   uint32_t bytes, uint32_t crc, uint32_t command_count)
+static tr_always_inline void append(struct tr_replica *r, struct tr_record *record,
+                                    enum tr_record_kind kind, uint32_t bytes, uint32_t crc,
+                                    uint32_t command_count)
 {
     uint64_t slot = r->slot_next++;
+    r->count.proposals++;
     record->generation = 0;
     record->tag = 0;
     record->slot = slot;
@@ -49,21 +51,20 @@ static void append(struct tr_replica *r, struct tr_record *record, enum tr_recor
     record->kind = (uint8_t)kind;
     record->reserved8 = 0;
     record->command_count = (uint16_t)command_count;
-    tr_record_seal(record);
+    tr_record_seal_unringed(record);
     tr_log_link(&r->log, record, TR_SLOT_ACCEPTED);
     if (tr_unlikely(r->config.level != TR_LEVEL_MEMORY)) {
         tr_proposer_persist(r, slot);
     } else {
         r->slot_durable = slot;
     }
-    r->count.proposals++;
     r->count.commands += command_count;
 }
 
 bool tr_proposer_append(struct tr_replica *r, enum tr_record_kind kind, const void *payload,
                         uint32_t bytes, uint32_t crc, uint32_t command_count)
 {
-    r->room = NULL;
+    r->room_bytes = 0;
     struct tr_record *room =
         tr_log_fits(&r->log, r->slot_next) ? tr_log_room(&r->log, bytes) : NULL;
     if (room == NULL) {
@@ -110,15 +111,18 @@ void tr_proposer_durable(struct tr_replica *r, const struct tr_event *ev)
 
 void *tr_replica_propose_room(struct tr_replica *r, uint32_t bytes)
 {
-    r->room = NULL;
+    r->room_bytes = 0;
     bool open = r->role == TR_REPLICA_LEADER && r->slot_restamp > r->slot_restamp_last &&
                 bytes <= r->config.entry_bytes_max;
     if (!open || !tr_proposer_has_room(r, bytes) || !tr_log_fits(&r->log, r->slot_next)) {
         return NULL;
     }
     r->room = tr_log_room(&r->log, bytes);
+    if (tr_unlikely(r->room == NULL)) {
+        return NULL;
+    }
     r->room_bytes = bytes;
-    return r->room != NULL ? r->room + 1 : NULL;
+    return r->room + 1;
 }
 
 bool tr_replica_can_propose(struct tr_replica *r, uint32_t bytes)
@@ -143,7 +147,7 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
 {
     const void *data = ev->u.propose.data;
     uint32_t bytes = ev->u.propose.bytes;
-    tr_assert(bytes != 0 && bytes <= r->config.entry_bytes_max &&
+    tr_assert(bytes - 1 < r->config.entry_bytes_max &&
               ev->u.propose.command_count <= TR_BATCH_COMMANDS_MAX);
     if (tr_unlikely(r->role != TR_REPLICA_LEADER)) {
         if (tr_replica_can_propose(r, bytes)) {
@@ -155,10 +159,10 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
         }
         return;
     }
-    uint32_t crc = tr_crc32c(0, data, bytes);
-    if (tr_likely(r->room != NULL && data == r->room + 1 && bytes <= r->room_bytes)) {
+    uint32_t crc = tr_crc32c_inlined(0, data, bytes);
+    if (tr_likely(bytes <= r->room_bytes && data == r->room + 1)) {
         append(r, r->room, TR_RECORD_COMMANDS, bytes, crc, ev->u.propose.command_count);
-        r->room = NULL;
+        r->room_bytes = 0;
     } else if (!tr_replica_can_propose(r, bytes)) {
         reject(r, TR_REJECT_FULL);
         return;
@@ -377,7 +381,7 @@ void tr_proposer_restamp(struct tr_replica *r)
     }
     uint32_t bound =
         r->config.level == TR_LEVEL_MEMORY ? RESTAMP_SLOTS_MAX : 16; /* a PERSIST each */
-    r->room = NULL;
+    r->room_bytes = 0;
     bool room = true;
     /* The last slot of the range is the no-op that opens this leadership: reads wait for it. */
     for (uint32_t i = 0; i <= bound && room && r->slot_restamp <= r->slot_restamp_last; i++) {

@@ -47,9 +47,9 @@ struct tr_record {
     uint32_t crc; /* CRC32C of the 60 bytes before, seeded by the tag */
 };
 
-/** The header's fields as the words that its CRC covers. */
+/** The header's fields after the tag as the words that its CRC covers. */
 struct tr_record_words {
-    uint64_t word[7];
+    uint64_t word[5];
     uint32_t last;
 };
 
@@ -98,11 +98,38 @@ static inline uint32_t tr_record_bytes(uint32_t payload_bytes)
                       ~(uint32_t)(TR_RECORD_ALIGN - 1));
 }
 
+/** CRC32C of a header's first 16 bytes outside of a ring: generation and tag are zero. */
+#define TR_RECORD_CRC_16 UINT32_C(0x42709aea)
+
+/** tr_record_header_crc of a header outside of a ring: generation and tag must be zero. */
+static tr_always_inline uint32_t tr_record_header_crc_unringed(const struct tr_record *record)
+{
+    return tr_crc32c_fixed(TR_RECORD_CRC_16, &record->slot,
+                           offsetof(struct tr_record, crc) - offsetof(struct tr_record, slot));
+}
+
 /** CRC of a header, seeded by its tag. */
 static inline uint32_t tr_record_header_crc(const struct tr_record *record)
 {
     uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
     return tr_crc32c_fixed(seed, record, offsetof(struct tr_record, crc));
+}
+
+/** The header's CRC, set where that of its first 16 bytes is known. */
+static tr_always_inline void tr_record_seal_after(struct tr_record *record, uint32_t crc_16)
+{
+    struct tr_record_words words;
+    words.word[0] = record->slot;
+    words.word[1] = record->ballot.round;
+    words.word[2] = tr_ballot_low(record->ballot);
+    words.word[3] = record->position | (uint64_t)record->payload_bytes << 32;
+    words.word[4] = record->payload_crc | (uint64_t)record->commit_lag << 32;
+    words.last =
+        record->kind | (uint32_t)record->reserved8 << 8 | (uint32_t)record->command_count << 16;
+    uint32_t crc = tr_crc32c_fixed(crc_16, &words, sizeof(words.word) + sizeof(words.last));
+    tr_store_le64(&record->position, words.word[3]);
+    tr_store_le64(&record->payload_crc, words.word[4]);
+    tr_store_le64(&record->kind, words.last | (uint64_t)crc << 32);
 }
 
 /**
@@ -112,21 +139,15 @@ static inline uint32_t tr_record_header_crc(const struct tr_record *record)
  */
 static tr_always_inline void tr_record_seal(struct tr_record *record)
 {
-    struct tr_record_words words;
-    words.word[0] = record->generation;
-    words.word[1] = record->tag;
-    words.word[2] = record->slot;
-    words.word[3] = record->ballot.round;
-    words.word[4] = tr_ballot_low(record->ballot);
-    words.word[5] = record->position | (uint64_t)record->payload_bytes << 32;
-    words.word[6] = record->payload_crc | (uint64_t)record->commit_lag << 32;
-    words.last =
-        record->kind | (uint32_t)record->reserved8 << 8 | (uint32_t)record->command_count << 16;
+    const uint64_t first[2] = {record->generation, record->tag};
     uint32_t seed = (uint32_t)record->tag ^ (uint32_t)(record->tag >> 32);
-    uint32_t crc = tr_crc32c_fixed(seed, &words, offsetof(struct tr_record, crc));
-    tr_store_le64(&record->position, words.word[5]);
-    tr_store_le64(&record->payload_crc, words.word[6]);
-    tr_store_le64(&record->kind, words.last | (uint64_t)crc << 32);
+    tr_record_seal_after(record, tr_crc32c_fixed(seed, first, sizeof(first)));
+}
+
+/** tr_record_seal of a header outside of a ring: generation and tag must be zero. */
+static tr_always_inline void tr_record_seal_unringed(struct tr_record *record)
+{
+    tr_record_seal_after(record, TR_RECORD_CRC_16);
 }
 
 /** Whether kind and count agree: a batch has commands, nothing else has. */

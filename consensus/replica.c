@@ -359,23 +359,15 @@ static tr_noinline void rest(struct tr_replica *r)
     }
 }
 
-void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct tr_effects *out)
+/* Every event but a proposal, which is the one that is not of a batch. */
+static tr_noinline void dispatch(struct tr_replica *r, const struct tr_event *event)
 {
-    out->count = 0;
-    out->scratch_used = 0;
-    r->out = out;
-    r->now_ns = event->now_ns > r->now_ns ? event->now_ns : r->now_ns;
-    if (tr_unlikely(r->role == TR_REPLICA_STOPPED)) {
-        rest(r);
-        return;
-    }
     switch (event->type) {
     case TR_EVENT_MESSAGE:
         recv_message(r, event);
         break;
     case TR_EVENT_PROPOSE:
-        tr_proposer_propose(r, event);
-        break;
+        break; /* the caller's */
     case TR_EVENT_READ:
         tr_read_event(r, event);
         break;
@@ -412,7 +404,24 @@ void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct 
         tr_election_campaign(r);
         break;
     }
-    if (r->pending != 0 && !event->more) {
+}
+
+void tr_replica_step(struct tr_replica *r, const struct tr_event *event, struct tr_effects *out)
+{
+    out->count = 0;
+    out->scratch_used = 0;
+    r->out = out;
+    r->now_ns = event->now_ns > r->now_ns ? event->now_ns : r->now_ns;
+    if (tr_unlikely(r->role == TR_REPLICA_STOPPED)) {
+        rest(r);
+        return;
+    }
+    if (tr_likely(event->type == TR_EVENT_PROPOSE)) {
+        tr_proposer_propose(r, event);
+    } else {
+        dispatch(r, event);
+    }
+    if (!event->more && r->pending != 0) {
         pending_at_once(r);
     }
 }

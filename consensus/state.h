@@ -217,7 +217,7 @@ struct tr_replica {
     uint64_t slot_news;     /* commit watermark that the followers were last told */
     uint64_t room_slot, room_position; /* proposals below these have room */
     struct tr_record *room;            /* that tr_replica_propose_room gave */
-    uint32_t room_bytes;
+    uint32_t room_bytes;               /* of its payload; 0: none is out */
 
     /* Forwarding, as follower. */
     uint64_t forward_stream;

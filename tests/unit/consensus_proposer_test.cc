@@ -199,7 +199,7 @@ TEST_F(Proposer, Room_IsNobodysAfterTheLeadershipIsLost)
     w.campaign(1);
     w.run(HEARTBEAT_NS);
     EXPECT_EQ(nullptr, tr_replica_propose_room(w.at(0), 64));
-    EXPECT_EQ(nullptr, w.at(0)->room);
+    EXPECT_EQ(0u, w.at(0)->room_bytes);
     EXPECT_EQ(nullptr, tr_replica_propose_room(w.at(1), 1 << 20)) << "larger than an entry may be";
     EXPECT_FALSE(tr_replica_can_propose(w.at(1), 1 << 20));
 }

@@ -45,6 +45,23 @@ TEST(record, the_seal_covers_the_header_and_is_seeded_by_the_tag)
     EXPECT_NE(tr_crc32c_by_table(0, r, 60), r->crc);
 }
 
+TEST(record, outside_of_a_ring_the_seal_needs_no_generation_and_no_tag)
+{
+    rb::bytes b = batch();
+    tr_record *r = header_of(b);
+    r->generation = r->tag = 0;
+    r->slot = 0x0102030405060708;
+    tr_record_seal(r);
+    const uint32_t whole = r->crc;
+    EXPECT_EQ(tr_record_header_crc_unringed(r), whole);
+    r->crc = 0;
+    tr_record_seal_unringed(r);
+    EXPECT_EQ(r->crc, whole);
+    EXPECT_TRUE(valid(b));
+    const uint8_t zeros[16] = {0};
+    EXPECT_EQ(tr_crc32c(0, zeros, sizeof(zeros)), TR_RECORD_CRC_16);
+}
+
 TEST(record, a_whole_record_of_each_kind_is_valid)
 {
     EXPECT_TRUE(valid(batch()));
