@@ -20,6 +20,8 @@ int tr_verbs_channel_take(struct tr_port *port, struct tr_verbs_peer *peer)
 {
     struct tr_verbs_channel *c = &peer->channel;
     size_t bytes = (size_t)port->slots * SLOT_BYTES;
+    if (c->qp != NULL)
+        return TR_OK; /* the place of a stranger, made at open */
     if (!peer->has_memory) {
         c->out = tr_verbs_take(port, bytes, 4096);
         c->in = tr_verbs_take(port, bytes, 4096);
@@ -31,20 +33,23 @@ int tr_verbs_channel_take(struct tr_port *port, struct tr_verbs_peer *peer)
         c->notes = tr_verbs_take(port, BOARD_BYTES, 4096);
         c->note_dirty = tr_verbs_take(port, BOARD_ENTRIES / 8, 64);
         peer->link.out = tr_verbs_take(port, LINK_OUT_BYTES, 64);
-        peer->stage = tr_verbs_take(port, STAGE_BYTES, 4096);
+        peer->stage = port->has_rings ? tr_verbs_take(port, STAGE_BYTES, 4096) : NULL;
         peer->has_memory = c->out != NULL && c->in != NULL && c->board != NULL &&
                            c->whole != NULL && c->out_bytes != NULL && c->is_free != NULL &&
                            c->request_out != NULL && c->notes != NULL && c->note_dirty != NULL &&
-                           peer->link.out != NULL && peer->stage != NULL;
+                           peer->link.out != NULL && (peer->stage != NULL || !port->has_rings);
     }
     if (!peer->has_memory)
         return TR_ENOMEM;
-    struct ibv_pd *pd = port->device.pd;
+    struct ibv_pd *pd = c->pd = ibv_alloc_pd(port->device.context);
+    if (pd == NULL)
+        return TR_ENOMEM;
     c->out_mr = ibv_reg_mr(pd, c->out, bytes, 0);
     c->in_mr = ibv_reg_mr(pd, c->in, bytes, IBV_ACCESS_LOCAL_WRITE);
     c->board_mr =
         ibv_reg_mr(pd, c->board, BOARD_BYTES, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE);
-    peer->stage_mr = ibv_reg_mr(pd, peer->stage, STAGE_BYTES, 0);
+    if (port->has_rings)
+        peer->stage_mr = ibv_reg_mr(port->device.pd, peer->stage, STAGE_BYTES, 0);
     struct ibv_qp_cap cap = {.max_send_wr = send_depth(port),
                              .max_recv_wr = port->slots,
                              .max_send_sge = 1,
@@ -52,8 +57,8 @@ int tr_verbs_channel_take(struct tr_port *port, struct tr_verbs_peer *peer)
                              .max_inline_data = tr_min_u32(port->device.inline_max, 256)};
     memset(c->is_free, 1, port->slots * sizeof(*c->is_free));
     c->qp = tr_verbs_qp_create(port, pd, port->cq_out, port->cq_in, &cap);
-    return c->out_mr != NULL && c->in_mr != NULL && c->board_mr != NULL && peer->stage_mr != NULL &&
-                   c->qp != NULL
+    return c->out_mr != NULL && c->in_mr != NULL && c->board_mr != NULL && c->qp != NULL &&
+                   (peer->stage_mr != NULL || !port->has_rings)
                ? TR_OK
                : TR_ENOMEM;
 }
@@ -72,7 +77,10 @@ void tr_verbs_channel_give_back(struct tr_port *port, struct tr_verbs_peer *peer
         ibv_dereg_mr(c->board_mr);
     if (peer->stage_mr != NULL)
         ibv_dereg_mr(peer->stage_mr);
+    if (c->pd != NULL)
+        ibv_dealloc_pd(c->pd);
     c->qp = NULL;
+    c->pd = NULL;
     c->out_mr = c->in_mr = c->board_mr = peer->stage_mr = NULL;
 }
 

@@ -5,6 +5,9 @@
  *      | hello (X25519 point)  ------> |  a guest until its first frame opens:
  *      | <------------------- hello    |  nobody without the key disturbs a link that stands
  *      | frames, sealed ----> <------> |
+ *
+ * A client and a door do the same with the clients' key: the door goes by whatever number the
+ * client knows it by, and takes frames about messages alone.
  */
 #include "drivers/verbs/inner.h"
 
@@ -24,7 +27,11 @@
 #define GUEST_NS      UINT64_C(2000000000)
 #define RETRY_NS      UINT64_C(1000000)
 #define RETRY_NS_MAX  UINT64_C(50000000)
-#define SEALED_BYTES  (TR_VERBS_FRAME_BYTES + TR_VERBS_SEAL_BYTES)
+/* A client's link that nothing went through for so long is given up: three of its keepalives. */
+#define LINGER_NS UINT64_C(3000000000)
+/* Frames of a stranger that one turn looks at: as many as make a connection. */
+#define STRANGER_FRAMES 4
+#define SEALED_BYTES    (TR_VERBS_FRAME_BYTES + TR_VERBS_SEAL_BYTES)
 
 /* What epoll tells: a peer's index, or one of these. */
 #define ON_LISTEN UINT32_C(0x10000)
@@ -89,6 +96,8 @@ void tr_verbs_link_down(struct tr_port *port, uint32_t index)
     tr_verbs_targets_lose(port, index);
     tr_verbs_rings_lose(port, index);
     tr_verbs_channel_end(port, index);
+    if (peer->is_stranger)
+        tr_verbs_stranger_end(port, index);
 }
 
 /* Sends what there is to send. Returns: false when the connection is broken. */
@@ -140,12 +149,12 @@ static int pull(struct tr_port *port, struct tr_verbs_link *link, uint32_t bytes
     return 1;
 }
 
-static bool greet(struct tr_port *port, struct tr_verbs_link *link, tr_node_id to)
+static bool greet(struct tr_port *port, struct tr_verbs_link *link, tr_node_id from, tr_node_id to)
 {
     link->hello = (struct tr_verbs_hello){.magic = HELLO_MAGIC,
                                           .version = HELLO_VERSION,
                                           .queue = port->queue,
-                                          .from = port->self,
+                                          .from = from,
                                           .to = to};
     return tr_verbs_hello_make(&link->hello, link->secret) &&
            put(port, link, &link->hello, sizeof(link->hello));
@@ -154,7 +163,7 @@ static bool greet(struct tr_port *port, struct tr_verbs_link *link, tr_node_id t
 static bool hello_ok(const struct tr_port *port, const struct tr_verbs_hello *hello)
 {
     return hello->magic == HELLO_MAGIC && hello->version == HELLO_VERSION &&
-           hello->queue == port->queue && hello->to == port->self &&
+           hello->queue == port->queue && (hello->to == port->self || port->adopt_max != 0) &&
            (hello->zero[0] | hello->zero[1] | hello->zero[2]) == 0;
 }
 
@@ -173,6 +182,11 @@ static void confirm(struct tr_port *port, uint32_t index)
 
 static void dispatch(struct tr_port *port, uint32_t index, const struct tr_verbs_frame *frame)
 {
+    bool is_of_rings = frame->type != FRAME_CONNECT && frame->type != FRAME_READY;
+    if (is_of_rings && !port->has_rings) {
+        port->stats.rx_malformed++;
+        return;
+    }
     switch ((enum tr_verbs_frame_type)frame->type) {
     case FRAME_CONNECT:
         tr_verbs_channel_connect(port, index, frame);
@@ -198,21 +212,23 @@ static void read_frames(struct tr_port *port, uint32_t index)
 {
     struct tr_verbs_link *link = &port->peer[index].link;
     struct tr_verbs_frame frame;
+    uint32_t most = port->peer[index].is_stranger ? STRANGER_FRAMES : 2 * RINGS_MAX;
     int there = 0;
-    for (uint32_t i = 0; i < 2 * RINGS_MAX && link->state == LINK_KEYED; i++) {
+    for (uint32_t i = 0; i < most && link->state == LINK_KEYED; i++) {
         there = pull(port, link, SEALED_BYTES);
         if (there <= 0)
             break;
         if (!tr_verbs_frame_open(&link->session, link->in, &frame)) {
             port->stats.rx_malformed++;
-            there = -1;
-            break;
+            tr_verbs_link_down(port, index);
+            return;
         }
         if (!link->is_confirmed)
             confirm(port, index);
         dispatch(port, index, &frame);
     }
-    if (there < 0)
+    /* What a client said before it went is heard first; the next turn finds the same end. */
+    if (there < 0 && !(port->peer[index].is_stranger && tr_verbs_stranger_has_words(port, index)))
         tr_verbs_link_down(port, index);
 }
 
@@ -266,7 +282,7 @@ static void peer_event(struct tr_port *port, uint32_t index)
         int error = 0;
         socklen_t bytes = sizeof(error);
         getsockopt(link->fd, SOL_SOCKET, SO_ERROR, &error, &bytes);
-        if (error != 0 || !greet(port, link, peer->id)) {
+        if (error != 0 || !greet(port, link, port->self, peer->id)) {
             tr_verbs_link_down(port, index);
             return;
         }
@@ -286,6 +302,7 @@ static void guest_end(struct tr_port *port, struct tr_verbs_guest *guest)
 {
     hang_up(port, &guest->link);
     guest->peer = UINT32_MAX;
+    guest->is_stranger = false;
 }
 
 static void welcome(struct tr_port *port)
@@ -311,6 +328,18 @@ static void welcome(struct tr_port *port)
     }
 }
 
+/* Whether a hello is of a member that connects to us, or at a door of a stranger. */
+static bool is_expected(struct tr_port *port, struct tr_verbs_guest *guest,
+                        const struct tr_verbs_hello *hello)
+{
+    uint32_t index = tr_verbs_peer_find(port, hello->from);
+    bool is_known =
+        index != UINT32_MAX && !port->peer[index].is_stranger && hello->to == port->self;
+    guest->peer = is_known ? index : UINT32_MAX;
+    guest->is_stranger = !is_known && port->adopt_max != 0;
+    return is_known ? !port->peer[index].is_client : guest->is_stranger;
+}
+
 /* The client's hello: answered, and the keys follow. */
 static bool meet_client(struct tr_port *port, struct tr_verbs_guest *guest)
 {
@@ -320,10 +349,7 @@ static bool meet_client(struct tr_port *port, struct tr_verbs_guest *guest)
         port->stats.rx_malformed++;
         return false;
     }
-    guest->peer = tr_verbs_peer_find(port, hello.from);
-    if (guest->peer == UINT32_MAX || port->peer[guest->peer].is_client)
-        return false; /* not a member, or not one that connects to us */
-    if (!greet(port, &guest->link, hello.from) ||
+    if (!is_expected(port, guest, &hello) || !greet(port, &guest->link, hello.to, hello.from) ||
         !tr_verbs_session_derive(&guest->link.session, port->key, guest->link.secret, &hello,
                                  &guest->link.hello, false))
         return false;
@@ -334,7 +360,12 @@ static bool meet_client(struct tr_port *port, struct tr_verbs_guest *guest)
 /* The first frame opened: the guest becomes the peer's link, in place of one that it replaces. */
 static void admit(struct tr_port *port, struct tr_verbs_guest *guest)
 {
-    uint32_t index = guest->peer;
+    uint32_t index = guest->is_stranger ? tr_verbs_stranger_take(port) : guest->peer;
+    if (index == UINT32_MAX) {
+        port->stats.rx_dropped++; /* no place: it tries again */
+        guest_end(port, guest);
+        return;
+    }
     struct tr_verbs_peer *peer = &port->peer[index];
     uint8_t *out = peer->link.out;
     tr_verbs_link_down(port, index);
@@ -391,20 +422,42 @@ static void drain_async(struct tr_port *port)
     }
 }
 
-/* What each peer's link needs now. */
+/* Whether there is to be a link: a client's port has one only while it needs it. */
+static bool is_wanted(const struct tr_port *port, const struct tr_verbs_peer *peer, uint64_t now_ns)
+{
+    return !port->is_ephemeral || (peer->used_ns != 0 && now_ns - peer->used_ns < LINGER_NS);
+}
+
+/* What a peer's link needs now. */
+static void tend_peer(struct tr_port *port, uint32_t index, uint64_t now_ns)
+{
+    struct tr_verbs_peer *peer = &port->peer[index];
+    if (peer->is_used)
+        peer->used_ns = now_ns;
+    peer->is_used = false;
+    if (peer->link.state == LINK_NONE) {
+        if (peer->is_client && now_ns >= peer->link.retry_ns && is_wanted(port, peer, now_ns))
+            dial(port, index);
+    } else if (!is_wanted(port, peer, now_ns)) {
+        peer->told_up = false; /* the peer is well: no news */
+        tr_verbs_link_down(port, index);
+    } else if (peer->link.state == LINK_KEYED && !push(port, &peer->link)) {
+        tr_verbs_link_down(port, index);
+    } else if (peer->channel.is_broken && peer->link.is_confirmed) {
+        tr_verbs_channel_begin(port, index);
+    }
+    if (peer->is_stranger)
+        tr_verbs_stranger_tend(port, index, now_ns);
+}
+
 static void tend(struct tr_port *port, uint64_t now_ns)
 {
     port->links_unsettled = 0;
-    for (uint32_t i = 0; i < port->peers_max; i++) {
+    for (uint32_t i = 0; i < port->place_count; i++) {
         struct tr_verbs_peer *peer = &port->peer[i];
-        if (peer->id == 0)
+        if (peer->id == 0 && !peer->is_stranger)
             continue;
-        if (peer->is_client && peer->link.state == LINK_NONE && now_ns >= peer->link.retry_ns)
-            dial(port, i);
-        else if (peer->link.state == LINK_KEYED && !push(port, &peer->link))
-            tr_verbs_link_down(port, i);
-        else if (peer->channel.is_broken && peer->link.is_confirmed)
-            tr_verbs_channel_begin(port, i);
+        tend_peer(port, i, now_ns);
         port->links_unsettled +=
             peer->link.state != LINK_NONE && !(peer->is_up && peer->channel.is_ready);
     }
@@ -442,6 +495,8 @@ int tr_verbs_control_open(struct tr_port *port, const struct tr_port_options *op
 {
     int on = 1;
     port->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (port->is_ephemeral)
+        return port->epoll_fd >= 0 ? TR_OK : TR_ESYS;
     port->listen_fd = socket(address->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (port->epoll_fd < 0 || port->listen_fd < 0)
         return TR_ESYS;
@@ -467,8 +522,8 @@ void tr_verbs_control_close(struct tr_port *port)
 {
     for (uint32_t i = 0; i < GUESTS_MAX; i++)
         hang_up(port, &port->guest[i].link);
-    for (uint32_t i = 0; port->peer != NULL && i < port->peers_max; i++) {
-        if (port->peer[i].id != 0)
+    for (uint32_t i = 0; port->peer != NULL && i < port->place_count; i++) {
+        if (port->peer[i].id != 0 || port->peer[i].is_stranger)
             tr_verbs_link_down(port, i);
     }
     if (port->listen_fd >= 0) {

@@ -22,12 +22,26 @@ static void gid_of(const struct sockaddr_storage *address, uint8_t gid[16])
     memcpy(gid + 12, &((const struct sockaddr_in *)address)->sin_addr, 4);
 }
 
-/* Looks for the wanted GID, or with device= for a usable one, among those of a device. */
+/* Whether a client leaves it to us: any port of any address. */
+static bool is_anywhere(const struct sockaddr_storage *address)
+{
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)address;
+    if (v4->sin_port != 0) /* at the same place in both families */
+        return false;
+    return address->ss_family == AF_INET ? v4->sin_addr.s_addr == htonl(INADDR_ANY)
+                                         : IN6_IS_ADDR_UNSPECIFIED(&v6->sin6_addr);
+}
+
+/* Looks for the wanted GID, or with device= or an address that is any for a usable one, among those
+ * of a device. */
 static bool find_gid(const struct tr_verbs_extra *extra, struct ibv_context *context,
-                     const uint8_t wanted[16], struct ibv_gid_entry *out)
+                     const struct sockaddr_storage *address, struct ibv_gid_entry *out)
 {
     struct ibv_gid_entry entries[GIDS_MAX];
-    bool is_named = extra->device[0] != '\0';
+    uint8_t wanted[16];
+    gid_of(address, wanted);
+    bool is_named = extra->device[0] != '\0' || is_anywhere(address);
     ssize_t count = ibv_query_gid_table(context, entries, GIDS_MAX, 0);
     const struct ibv_gid_entry *best = NULL;
     for (ssize_t i = 0; i < count; i++) {
@@ -51,23 +65,34 @@ static bool find_gid(const struct tr_verbs_extra *extra, struct ibv_context *con
     return best != NULL;
 }
 
-static struct ibv_context *open_device(const struct tr_verbs_extra *extra, const uint8_t gid[16],
+/* Of several devices that would do for any address none is chosen: another may reach nobody. */
+static struct ibv_context *open_device(const struct tr_verbs_extra *extra,
+                                       const struct sockaddr_storage *address,
                                        struct ibv_gid_entry *entry)
 {
-    int count = 0;
+    int count = 0, usable = 0;
     struct ibv_device **list = ibv_get_device_list(&count);
     struct ibv_context *found = NULL;
-    for (int i = 0; i < count && found == NULL; i++) {
+    for (int i = 0; i < count && (found == NULL || is_anywhere(address)); i++) {
+        struct ibv_gid_entry one;
         if (extra->device[0] != '\0' && strcmp(ibv_get_device_name(list[i]), extra->device) != 0)
             continue;
         struct ibv_context *context = ibv_open_device(list[i]);
-        if (context != NULL && find_gid(extra, context, gid, entry))
+        bool is_usable = context != NULL && find_gid(extra, context, address, &one);
+        usable += is_usable;
+        if (is_usable && found == NULL) {
             found = context;
-        else if (context != NULL)
+            *entry = one;
+        } else if (context != NULL) {
             ibv_close_device(context);
+        }
     }
     if (list != NULL)
         ibv_free_device_list(list);
+    if (usable > 1 && found != NULL) {
+        ibv_close_device(found);
+        found = NULL;
+    }
     return found;
 }
 
@@ -75,9 +100,7 @@ bool tr_verbs_device_name(const struct tr_verbs_extra *extra,
                           const struct sockaddr_storage *address, char *name, size_t name_bytes)
 {
     struct ibv_gid_entry entry;
-    uint8_t gid[16];
-    gid_of(address, gid);
-    struct ibv_context *context = open_device(extra, gid, &entry);
+    struct ibv_context *context = open_device(extra, address, &entry);
     if (context == NULL)
         return false;
     snprintf(name, name_bytes, "%s", ibv_get_device_name(context->device));
@@ -85,13 +108,18 @@ bool tr_verbs_device_name(const struct tr_verbs_extra *extra,
     return true;
 }
 
-static int explain_absence(struct tr_port *port, const struct tr_port_options *options)
+static int explain_absence(struct tr_port *port, const struct tr_port_options *options,
+                           const struct sockaddr_storage *address)
 {
     if (port->extra.device[0] != '\0')
         tr_explain(options->error, options->error_bytes,
                    "verbs: no device \"%s\" with the port and GID that were asked for "
                    "(ibv_devinfo -v lists them)",
                    port->extra.device);
+    else if (is_anywhere(address))
+        tr_explain(options->error, options->error_bytes,
+                   "verbs: this machine has no RDMA device, or several (rdma link): name one with "
+                   "device=, or give its address as HOST:0");
     else
         tr_explain(options->error, options->error_bytes,
                    "verbs: no RDMA device has the address %s: it must be one of its network "
@@ -106,11 +134,9 @@ int tr_verbs_device_open(struct tr_port *port, const struct tr_port_options *opt
     struct tr_verbs_device *d = &port->device;
     struct ibv_gid_entry entry = {0};
     struct ibv_port_attr attr;
-    uint8_t gid[16];
-    gid_of(address, gid);
-    d->context = open_device(&port->extra, gid, &entry);
+    d->context = open_device(&port->extra, address, &entry);
     if (d->context == NULL)
-        return explain_absence(port, options);
+        return explain_absence(port, options, address);
     d->port = (uint8_t)entry.port_num;
     d->gid_index = (uint8_t)entry.gid_index;
     if (ibv_query_device(d->context, &d->attr) != 0 ||

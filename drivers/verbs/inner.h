@@ -14,7 +14,11 @@
  *
  * A grant is a frame on the link (GRANT) with the ring's key; the token that travels in a promise
  * only names it. All of this is done by the port's owner thread; the exchange has its turn in
- * rx_burst, by time. */
+ * rx_burst, by time.
+ *
+ * Two kinds of ports have no rings, and the key of clients instead of the cluster's: a *door*
+ * adopts who comes (adopt.c), and an *ephemeral* port, at port 0, is a client's: it is nowhere to
+ * be found, and connects to whom it has something to say. */
 #ifndef TR_DRIVERS_VERBS_INNER_H
 #define TR_DRIVERS_VERBS_INNER_H
 
@@ -34,7 +38,8 @@
 
 TR_BEGIN_C
 
-#define PEERS_MAX         64
+#define PEERS_MAX         256
+#define STRANGERS         4 /* places of a door for who is not adopted, beside those who are */
 #define BURST_MAX         256
 #define WRITES_MAX        128  /* posted and not polled, a peer: as many as two windows of a NIC */
 #define RINGS_MAX         512  /* of a port, owned */
@@ -58,7 +63,8 @@ enum tr_verbs_fence { FENCE_AUTO, FENCE_WINDOW, FENCE_ACCESS, FENCE_RESET };
 enum tr_verbs_settle { SETTLE_AUTO, SETTLE_READ, SETTLE_GRACE };
 
 struct tr_verbs_extra {
-    char key[TR_EXTRA_WORD_BYTES], device[TR_EXTRA_WORD_BYTES];
+    char key[TR_EXTRA_WORD_BYTES], client_key[TR_EXTRA_WORD_BYTES];
+    char device[TR_EXTRA_WORD_BYTES];
     char fence[TR_EXTRA_WORD_BYTES], settle[TR_EXTRA_WORD_BYTES];
     uint64_t device_port, gid, ack_timeout, retries;
     bool grh;
@@ -159,12 +165,14 @@ struct tr_verbs_link {
 /* Somebody who connected and has not proved who he is. */
 struct tr_verbs_guest {
     struct tr_verbs_link link;
-    uint32_t peer; /* index; UINT32_MAX: no hello yet */
+    uint32_t peer; /* index; UINT32_MAX: no hello yet, or a stranger */
+    bool is_stranger;
     uint64_t end_ns;
 };
 
 /* The connection for messages. Counters begin with the link and count messages' pieces. */
 struct tr_verbs_channel {
+    struct ibv_pd *pd; /* of its own: through it nothing but the board can be written to */
     struct ibv_qp *qp;
     uint32_t number; /* of the connection within the link; 0: none yet */
     uint32_t psn;
@@ -202,9 +210,13 @@ struct tr_verbs_channel {
 };
 
 struct tr_verbs_peer {
-    tr_node_id id; /* 0: free */
+    tr_node_id id; /* 0: free, or a stranger who is not adopted */
     bool has_memory;
-    bool is_client; /* this side connects */
+    bool is_client;   /* this side connects */
+    bool is_stranger; /* it came to a door, with the clients' key */
+    bool is_used;     /* it was written to, or wrote, since the last turn of the exchange */
+    uint64_t used_ns;
+    uint64_t settled_ns; /* a stranger's: the last time that its messages could come */
     struct sockaddr_storage address;
     socklen_t address_bytes;
     struct tr_verbs_link link;
@@ -305,7 +317,9 @@ struct tr_port {
     const struct tr_driver *driver;
     tr_node_id self;
     uint32_t queue;
-    uint32_t peers_max, message_bytes_max, slots;
+    uint32_t peers_max, adopt_max, message_bytes_max, slots;
+    bool has_rings;    /* a member's port */
+    bool is_ephemeral; /* a client's */
     uint64_t incarnation, random;
     struct tr_memory memory;
     struct tr_verbs_extra extra;
@@ -315,7 +329,9 @@ struct tr_port {
     uint64_t control_ns;
     uint32_t polls;
     struct ibv_cq *cq_in, *cq_out, *cq_write, *cq_ring;
-    struct tr_verbs_peer *peer; /* peers_max */
+    struct tr_verbs_peer *peer; /* place_count */
+    uint32_t place_count;
+    uint32_t adopt_first; /* from this index on a place can be a stranger's */
     struct tr_verbs_guest guest[GUESTS_MAX];
     uint32_t links_unsettled; /* links that are not up: the exchange hurries */
     /* Receiving. */
@@ -391,6 +407,21 @@ void tr_verbs_link_down(struct tr_port *port, uint32_t peer);
 void tr_verbs_link_send(struct tr_port *port, uint32_t peer, const struct tr_verbs_frame *frame);
 uint64_t tr_verbs_now_ns(void);
 
+/* adopt.c: who comes to a door. */
+int tr_verbs_strangers_open(struct tr_port *port);
+/* A place for one more; the one who has been there for longest without a word may lose it. Returns:
+ * its index, UINT32_MAX when there is none. */
+uint32_t tr_verbs_stranger_take(struct tr_port *port);
+/* The link of a stranger is down. */
+void tr_verbs_stranger_end(struct tr_port *port, uint32_t peer);
+/* Ends the link of a stranger whose messages cannot come. */
+void tr_verbs_stranger_tend(struct tr_port *port, uint32_t peer, uint64_t now_ns);
+/* Whether what it has said is still to be handed up. */
+bool tr_verbs_stranger_has_words(struct tr_port *port, uint32_t peer);
+/* An adopted peer is a stranger again. */
+void tr_verbs_stranger_release(struct tr_port *port, uint32_t peer);
+int tr_verbs_peer_adopt(struct tr_port *port, tr_node_id id, uint32_t source);
+
 /* channel.c: making, breaking and mending the connection for messages. */
 int tr_verbs_channel_take(struct tr_port *port, struct tr_verbs_peer *peer);
 void tr_verbs_channel_begin(struct tr_port *port, uint32_t peer); /* a new connection */
@@ -412,6 +443,8 @@ uint32_t tr_verbs_tx_burst(struct tr_port *port, const struct tr_tx *tx, uint32_
 int tr_verbs_tx_reply(struct tr_port *port, uint32_t source, const struct tr_segment *segment,
                       uint32_t segment_count);
 void tr_verbs_tx_flush(struct tr_port *port);
+/* Waits, for a bounded time, until what was sent has arrived. */
+void tr_verbs_tx_drain(struct tr_port *port);
 /* Takes completions of sends: what they free, and whether a connection broke. */
 void tr_verbs_reap(struct tr_port *port);
 

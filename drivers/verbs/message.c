@@ -4,6 +4,7 @@
 
 #define PIECE_BYTES (SLOT_BYTES - PIECE_HEAD_BYTES)
 #define POLLS       16 /* receives between two looks at the clock */
+#define DRAIN_NS    UINT64_C(20000000)
 
 /* ---- receiving */
 
@@ -26,7 +27,7 @@ static void release(struct tr_port *port)
             peer->channel.is_held = false;
             continue;
         }
-        if (peer->id == 0)
+        if (peer->channel.qp == NULL)
             continue;
         tr_verbs_slot_post(port, h->peer, h->slot);
         peer->channel.in_read += h->link_number == peer->link_number;
@@ -77,6 +78,8 @@ static void hand(struct tr_port *port, struct tr_rx *out, uint32_t index, uint32
     }
     out->peer = peer->id;
     out->source = index;
+    peer->is_used = true;
+    port->stats.rx_unknown += peer->id == 0;
     port->stats.rx_messages++;
     port->stats.rx_bytes += out->bytes;
     port->handed[port->handed_count++] = (struct tr_verbs_handed){index, slot, peer->link_number};
@@ -317,23 +320,42 @@ static void flush_channel(struct tr_port *port, uint32_t index)
 
 /* ---- operations */
 
+/* A client's port connects when there is something to say. */
+static void want(struct tr_port *port, uint32_t index)
+{
+    struct tr_verbs_peer *peer = &port->peer[index];
+    peer->is_used = true;
+    if (port->is_ephemeral && peer->link.state == LINK_NONE)
+        port->control_ns = 0;
+}
+
+/* Takes a message to the peer of an index, or loses it. Returns: false when there is no room. */
+static bool take(struct tr_port *port, uint32_t index, const struct tr_segment *segment,
+                 uint32_t segment_count)
+{
+    uint32_t bytes = tr_gather_bytes(segment, segment_count);
+    bool is_up = index != UINT32_MAX && port->peer[index].is_up;
+    tr_assert(bytes >= 1 && bytes <= port->message_bytes_max);
+    if (index != UINT32_MAX)
+        want(port, index);
+    if (!is_up || bytes > port->peer[index].channel.message_bytes_max)
+        port->stats.tx_errors++; /* taken and lost */
+    else if (!enqueue(port, &port->peer[index].channel, segment, bytes)) {
+        flush_channel(port, index); /* what is there makes room only on its way */
+        return false;
+    }
+    port->stats.tx_messages++;
+    port->stats.tx_bytes += bytes;
+    return true;
+}
+
 uint32_t tr_verbs_tx_burst(struct tr_port *port, const struct tr_tx *tx, uint32_t count)
 {
     uint32_t taken = 0;
     for (; taken < count && taken < BURST_MAX; taken++) {
         const struct tr_tx *t = &tx[taken];
-        uint32_t index = tr_verbs_peer_find(port, t->peer);
-        uint32_t bytes = tr_gather_bytes(t->segment, t->segment_count);
-        bool is_up = index != UINT32_MAX && port->peer[index].is_up;
-        tr_assert(bytes >= 1 && bytes <= port->message_bytes_max);
-        if (!is_up || bytes > port->peer[index].channel.message_bytes_max)
-            port->stats.tx_errors++; /* taken and lost */
-        else if (!enqueue(port, &port->peer[index].channel, t->segment, bytes)) {
-            flush_channel(port, index); /* what is there makes room only on its way */
+        if (!take(port, tr_verbs_peer_find(port, t->peer), t->segment, t->segment_count))
             break;
-        }
-        port->stats.tx_messages++;
-        port->stats.tx_bytes += bytes;
     }
     port->stats.tx_full += count - taken;
     return taken;
@@ -342,19 +364,31 @@ uint32_t tr_verbs_tx_burst(struct tr_port *port, const struct tr_tx *tx, uint32_
 int tr_verbs_tx_reply(struct tr_port *port, uint32_t source, const struct tr_segment *segment,
                       uint32_t segment_count)
 {
-    tr_assert(source < port->peers_max);
-    struct tr_tx tx = {.peer = port->peer[source].id, .segment_count = (uint16_t)segment_count};
-    for (uint32_t i = 0; i < segment_count; i++)
-        tx.segment[i] = segment[i];
-    return tr_verbs_tx_burst(port, &tx, 1) == 1 ? TR_OK : TR_AGAIN;
+    tr_assert(source < port->place_count);
+    bool is_taken = take(port, source, segment, segment_count);
+    port->stats.tx_full += !is_taken;
+    return is_taken ? TR_OK : TR_AGAIN;
 }
 
 void tr_verbs_tx_flush(struct tr_port *port)
 {
     tr_verbs_write_flush(port);
-    for (uint32_t i = 0; i < port->peers_max; i++) {
+    for (uint32_t i = 0; i < port->place_count; i++) {
         struct tr_verbs_channel *c = &port->peer[i].channel;
         if (c->out_posted != c->out_tail || c->is_note_dirty)
             flush_channel(port, i);
+    }
+}
+
+void tr_verbs_tx_drain(struct tr_port *port)
+{
+    uint64_t end_ns = tr_verbs_now_ns() + DRAIN_NS;
+    for (uint32_t i = 0; i < port->place_count; i++) {
+        const struct tr_verbs_channel *c = &port->peer[i].channel;
+        while (c->is_ready && (c->out_posted != c->out_tail || c->requests != c->requests_done) &&
+               tr_verbs_now_ns() < end_ns) {
+            tr_verbs_tx_flush(port);
+            tr_verbs_reap(port);
+        }
     }
 }

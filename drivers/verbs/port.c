@@ -10,7 +10,10 @@
 
 static const struct tr_extra_key extra_keys[] = {
     {"key", TR_EXTRA_WORD, offsetof(struct tr_verbs_extra, key), 0, 0,
-     "file with the cluster's key, 64 hexadecimal digits, the same on all nodes; needed"},
+     "file with the cluster's key, 64 hexadecimal digits, the same on all nodes; nodes need it"},
+    {"client_key", TR_EXTRA_WORD, offsetof(struct tr_verbs_extra, client_key), 0, 0,
+     "file with the clients' key, another than the cluster's; clients need it, and nodes that let "
+     "them in"},
     {"device", TR_EXTRA_WORD, offsetof(struct tr_verbs_extra, device), 0, 0,
      "RDMA device, as ibv_devices lists them; default: the one that has the address"},
     {"port", TR_EXTRA_COUNT, offsetof(struct tr_verbs_extra, device_port), 1, 255,
@@ -33,7 +36,8 @@ static const struct tr_extra_table extra_table = {"verbs", extra_keys, TR_ARRAY_
 
 /* ---- addresses */
 
-/* Splits "HOST:PORT" or "[IPV6]:PORT", and resolves it. Returns: TR_OK, TR_EADDR. */
+/* Splits "HOST:PORT" or "[IPV6]:PORT", and resolves it; port 0 stays what it is. Returns: TR_OK,
+ * TR_EADDR. */
 static int resolve(const char *text, uint32_t queue, struct sockaddr_storage *out,
                    socklen_t *out_bytes)
 {
@@ -46,7 +50,7 @@ static int resolve(const char *text, uint32_t queue, struct sockaddr_storage *ou
     char *end;
     unsigned long number = strtoul(colon + 1, &end, 10);
     bool is_bracketed = text[0] == '[' && colon[-1] == ']';
-    if (*end != '\0' || end == colon + 1 || number == 0 || number + queue > UINT16_MAX)
+    if (*end != '\0' || end == colon + 1 || number + queue > UINT16_MAX)
         return TR_EADDR;
     size_t bytes = (size_t)(colon - text) - (is_bracketed ? 2 : 0);
     memcpy(host, text + is_bracketed, bytes);
@@ -58,29 +62,55 @@ static int resolve(const char *text, uint32_t queue, struct sockaddr_storage *ou
     *out_bytes = found->ai_addrlen;
     freeaddrinfo(found);
     /* In both families the port lies at the same place. */
-    ((struct sockaddr_in *)(void *)out)->sin_port = htons((uint16_t)(number + queue));
+    ((struct sockaddr_in *)(void *)out)->sin_port =
+        htons(number != 0 ? (uint16_t)(number + queue) : 0);
     return TR_OK;
 }
 
+static bool has_port(const struct sockaddr_storage *address)
+{
+    return ((const struct sockaddr_in *)(const void *)address)->sin_port != 0;
+}
+
 /* ---- opening */
+
+/* A member has the cluster's key, a client and a door the clients'. */
+static int read_key(struct tr_port *port, const struct tr_port_options *o)
+{
+    uint8_t other[TR_VERBS_KEY_BYTES];
+    const char *file = port->has_rings ? port->extra.key : port->extra.client_key;
+    if (file[0] == '\0') {
+        tr_explain(o->error, o->error_bytes,
+                   port->has_rings
+                       ? "verbs: name the file with the cluster's key: key=FILE (openssl rand -hex "
+                         "32 makes one)"
+                       : "verbs: name the file with the clients' key, another than the cluster's: "
+                         "client_key=FILE (openssl rand -hex 32 makes one)");
+        return TR_EINVAL;
+    }
+    int result = tr_verbs_key_read(file, port->key, o->error, o->error_bytes);
+    if (result != TR_OK || port->has_rings || port->extra.key[0] == '\0')
+        return result;
+    result = tr_verbs_key_read(port->extra.key, other, o->error, o->error_bytes);
+    if (result == TR_OK && memcmp(other, port->key, sizeof(other)) == 0) {
+        tr_explain(o->error, o->error_bytes,
+                   "verbs: key and client_key are the same key: whoever has the cluster's is a "
+                   "member of it");
+        result = TR_EINVAL;
+    }
+    memset(other, 0, sizeof(other));
+    return result;
+}
 
 static int read_options(struct tr_port *port, const struct tr_port_options *o)
 {
     port->extra = (struct tr_verbs_extra){
         .fence = "auto", .settle = "auto", .gid = UINT64_MAX, .ack_timeout = 12, .retries = 6};
     int result = tr_extra_parse(&extra_table, o->extra, &port->extra, o->error, o->error_bytes);
-    if (result != TR_OK)
-        return result;
-    if (port->extra.key[0] == '\0') {
-        tr_explain(o->error, o->error_bytes,
-                   "verbs: name the file with the cluster's key: key=FILE (openssl rand -hex 32 "
-                   "makes one)");
-        return TR_EINVAL;
-    }
-    return tr_verbs_key_read(port->extra.key, port->key, o->error, o->error_bytes);
+    return result == TR_OK ? read_key(port, o) : result;
 }
 
-/* Slots for twice the longest message, 256 at least. */
+/* Slots for twice the longest message; a member has 256 at least, a client and its place 16. */
 static void size_port(struct tr_port *port, const struct tr_port_options *o)
 {
     uint32_t asked = o->message_bytes_max != 0 ? o->message_bytes_max : MESSAGE_BYTES_MAX;
@@ -89,49 +119,69 @@ static void size_port(struct tr_port *port, const struct tr_port_options *o)
     port->queue = o->queue_index;
     port->memory = o->memory;
     port->peers_max = o->peers_max;
+    port->adopt_max = tr_min_u32(o->adopt_max, o->peers_max);
+    port->place_count = o->peers_max + (port->adopt_max != 0 ? STRANGERS : 0);
+    port->adopt_first = o->peers_max - port->adopt_max;
+    if (port->adopt_max == 0)
+        port->adopt_first = port->place_count;
     port->message_bytes_max = asked;
-    port->slots = 256;
+    port->slots = port->has_rings ? 256 : 16;
     while (port->slots < 1u << 16 &&
            (uint64_t)port->slots * (SLOT_BYTES - PIECE_HEAD_BYTES) < bytes)
         port->slots *= 2;
 }
 
-static int take_tables(struct tr_port *port)
+static int take_ring_tables(struct tr_port *port)
 {
-    port->stash_max = port->peers_max * port->slots;
-    port->peer = tr_verbs_take(port, port->peers_max * sizeof(*port->peer), 64);
-    port->stash = tr_verbs_take(port, port->stash_max * sizeof(*port->stash), 64);
     port->ring = tr_verbs_take(port, RINGS_MAX * sizeof(*port->ring), 64);
     port->target = tr_verbs_take(port, TARGETS_MAX * sizeof(*port->target), 64);
     port->remote = tr_verbs_take(port, TARGETS_MAX * sizeof(*port->remote), 64);
     port->listed = tr_verbs_take(port, TARGETS_MAX * sizeof(*port->listed), 64);
     struct tr_verbs_write *write =
         tr_verbs_take(port, (size_t)TARGETS_MAX * WRITES_MAX * sizeof(*write), 64);
-    if (port->peer == NULL || port->stash == NULL || port->ring == NULL || port->target == NULL ||
-        port->remote == NULL || port->listed == NULL || write == NULL)
+    if (port->ring == NULL || port->target == NULL || port->remote == NULL ||
+        port->listed == NULL || write == NULL)
         return TR_ENOMEM;
     for (uint32_t i = 0; i < TARGETS_MAX; i++)
         port->remote[i].write = write + (size_t)i * WRITES_MAX;
-    for (uint32_t i = 0; i < port->peers_max; i++)
-        port->peer[i].link.fd = -1;
     return TR_OK;
+}
+
+static int take_tables(struct tr_port *port)
+{
+    port->stash_max = port->place_count * port->slots;
+    port->peer = tr_verbs_take(port, port->place_count * sizeof(*port->peer), 64);
+    port->stash = tr_verbs_take(port, port->stash_max * sizeof(*port->stash), 64);
+    if (port->peer == NULL || port->stash == NULL)
+        return TR_ENOMEM;
+    for (uint32_t i = 0; i < port->place_count; i++)
+        port->peer[i].link.fd = -1;
+    return port->has_rings ? take_ring_tables(port) : TR_OK;
 }
 
 /* Queues of completions: each holds whatever can be under way at once, and as much again of
  * connections that were reset. */
-static int make_queues(struct tr_port *port)
+static int make_queues(struct tr_port *port, const struct tr_port_options *o)
 {
     struct tr_verbs_device *d = &port->device;
     uint32_t most = (uint32_t)d->attr.max_cqe;
     uint32_t in = tr_min_u32(2 * port->stash_max, most);
-    uint32_t out = tr_min_u32(2 * port->peers_max * (port->slots + 64), most);
+    uint32_t out_min = port->place_count * (port->slots + 64);
+    uint32_t out = tr_min_u32(2 * out_min, most);
+    uint32_t writes = port->has_rings ? port->peers_max * WRITES_MAX : 1;
     d->inline_max = 0;
     d->sge_max = tr_min_u32((uint32_t)d->attr.max_sge, 32);
+    if (port->adopt_max != 0 && (in < port->stash_max || out < out_min)) {
+        tr_explain(o->error, o->error_bytes,
+                   "verbs: the device's queues hold %u completions: too few for %u clients with "
+                   "messages of %u bytes",
+                   most, port->adopt_max, port->message_bytes_max);
+        return TR_ENOMEM;
+    }
     port->cq_in = ibv_create_cq(d->context, (int)in, NULL, NULL, 0);
     port->cq_out = ibv_create_cq(d->context, (int)out, NULL, NULL, 0);
-    port->cq_write = ibv_create_cq(
-        d->context, (int)tr_min_u32(2 * port->peers_max * WRITES_MAX, most), NULL, NULL, 0);
-    port->cq_ring = ibv_create_cq(d->context, 4 * RINGS_MAX, NULL, NULL, 0);
+    port->cq_write = ibv_create_cq(d->context, (int)tr_min_u32(2 * writes, most), NULL, NULL, 0);
+    port->cq_ring = ibv_create_cq(d->context, port->has_rings ? 4 * RINGS_MAX : 1, NULL, NULL, 0);
     if (port->cq_in == NULL || port->cq_out == NULL || port->cq_write == NULL ||
         port->cq_ring == NULL)
         return TR_ENOMEM;
@@ -153,10 +203,12 @@ static int make_queues(struct tr_port *port)
 
 static void verbs_close(struct tr_port *port)
 {
+    if (port->is_ephemeral && port->peer != NULL)
+        tr_verbs_tx_drain(port); /* a client's last words */
     tr_verbs_control_close(port);
     tr_verbs_rings_close(port);
     tr_verbs_targets_close(port);
-    for (uint32_t i = 0; port->peer != NULL && i < port->peers_max; i++)
+    for (uint32_t i = 0; port->peer != NULL && i < port->place_count; i++)
         tr_verbs_channel_give_back(port, &port->peer[i]);
     for (uint32_t i = 0; i < port->range_count; i++)
         ibv_dereg_mr(port->range[i]);
@@ -181,17 +233,22 @@ static int open_parts(struct tr_port *port, const struct tr_port_options *o)
                    o->address != NULL ? o->address : "");
         return TR_EADDR;
     }
+    port->is_ephemeral = !has_port(&address);
+    port->has_rings = !port->is_ephemeral && o->adopt_max == 0;
+    size_port(port, o);
     int result = read_options(port, o);
     if (result == TR_OK)
         result = take_tables(port);
-    if (result == TR_OK)
+    if (result == TR_OK && !port->is_ephemeral)
         result = tr_verbs_lock(port, o, &address);
     if (result == TR_OK)
         result = tr_verbs_device_open(port, o, &address);
     if (result == TR_OK)
-        result = make_queues(port);
-    if (result == TR_OK)
+        result = make_queues(port, o);
+    if (result == TR_OK && port->has_rings)
         result = tr_verbs_probe(port, o);
+    if (result == TR_OK)
+        result = tr_verbs_strangers_open(port);
     return result == TR_OK ? tr_verbs_control_open(port, o, &address, address_bytes) : result;
 }
 
@@ -214,7 +271,6 @@ static int verbs_open(const struct tr_port_options *o, struct tr_port **out)
     port->batch.remote = UINT32_MAX;
     for (uint32_t i = 0; i < GUESTS_MAX; i++)
         port->guest[i].link.fd = -1;
-    size_port(port, o);
     if (getrandom(&port->incarnation, sizeof(port->incarnation), 0) < 0)
         port->incarnation = o->seed;
     port->incarnation |= 1;
@@ -249,8 +305,8 @@ static void verbs_limits(const struct tr_port *port, struct tr_port_limits *out)
 {
     out->message_bytes_max = port->message_bytes_max;
     out->burst_max = BURST_MAX;
-    out->write_bytes_max = STAGE_BYTES;
-    out->writes_max = WRITES_MAX;
+    out->write_bytes_max = port->has_rings ? STAGE_BYTES : 0;
+    out->writes_max = port->has_rings ? WRITES_MAX : 0;
     out->peers_max = port->peers_max;
 }
 
@@ -258,29 +314,44 @@ static void verbs_limits(const struct tr_port *port, struct tr_port_limits *out)
 
 uint32_t tr_verbs_peer_find(const struct tr_port *port, tr_node_id id)
 {
-    for (uint32_t i = 0; id != 0 && i < port->peers_max; i++) {
+    for (uint32_t i = 0; id != 0 && i < port->place_count; i++) {
         if (port->peer[i].id == id)
             return i;
     }
     return UINT32_MAX;
 }
 
+/* A place that no peer has: one that nobody has, else a stranger's. UINT32_MAX: there are peers_max
+ * peers. */
+static uint32_t free_place(const struct tr_port *port)
+{
+    uint32_t place = UINT32_MAX, peers = 0;
+    for (uint32_t i = 0; i < port->place_count; i++) {
+        const struct tr_verbs_peer *peer = &port->peer[i];
+        peers += peer->id != 0;
+        if (peer->id == 0 &&
+            (place == UINT32_MAX || (port->peer[place].is_stranger && !peer->is_stranger)))
+            place = i;
+    }
+    return peers < port->peers_max ? place : UINT32_MAX;
+}
+
 static int verbs_peer_add(struct tr_port *port, tr_node_id id, const char *address)
 {
-    uint32_t index = 0;
+    uint32_t index = free_place(port);
     struct sockaddr_storage at;
     socklen_t at_bytes = 0;
     if (id == 0 || id == port->self)
         return TR_EINVAL;
     if (tr_verbs_peer_find(port, id) != UINT32_MAX)
         return TR_EEXIST;
-    while (index < port->peers_max && port->peer[index].id != 0)
-        index++;
-    if (index == port->peers_max)
+    if (index == UINT32_MAX)
         return TR_EFULL;
-    if (resolve(address, port->queue, &at, &at_bytes) != TR_OK)
+    if (resolve(address, port->queue, &at, &at_bytes) != TR_OK || !has_port(&at))
         return TR_EADDR;
     struct tr_verbs_peer *peer = &port->peer[index];
+    if (peer->is_stranger)
+        tr_verbs_link_down(port, index);
     peer->told_up = false;
     peer->told_incarnation = 0;
     peer->incarnation = 0;
@@ -292,7 +363,7 @@ static int verbs_peer_add(struct tr_port *port, tr_node_id id, const char *addre
         return TR_ENOMEM;
     }
     peer->id = id;
-    peer->is_client = port->self > id;
+    peer->is_client = port->self > id || port->is_ephemeral;
     peer->address = at;
     peer->address_bytes = at_bytes;
     peer->link.retry_ns = 0;
@@ -305,12 +376,17 @@ static int verbs_peer_remove(struct tr_port *port, tr_node_id id)
     uint32_t index = tr_verbs_peer_find(port, id);
     if (index == UINT32_MAX)
         return TR_ENOENT;
+    if (port->peer[index].is_stranger) {
+        tr_verbs_stranger_release(port, index);
+        return TR_OK;
+    }
     for (uint32_t i = 0; i < GUESTS_MAX; i++) {
         if (port->guest[i].peer == index)
             port->guest[i].end_ns = 0;
     }
     tr_verbs_link_down(port, index);
-    tr_verbs_channel_give_back(port, &port->peer[index]);
+    if (index < port->adopt_first)
+        tr_verbs_channel_give_back(port, &port->peer[index]);
     port->peer[index].id = 0;
     return TR_OK;
 }
@@ -325,7 +401,7 @@ static uint32_t verbs_events(struct tr_port *port, struct tr_port_event *out, ui
         out[count++] =
             (struct tr_port_event){port->link_is_down ? TR_PORT_LINK_DOWN : TR_PORT_LINK_UP, 0};
     }
-    for (uint32_t i = 0; i < port->peers_max && count < max; i++) {
+    for (uint32_t i = 0; i < port->place_count && count < max; i++) {
         struct tr_verbs_peer *peer = &port->peer[i];
         if (peer->id == 0)
             continue;
@@ -355,7 +431,7 @@ const struct tr_driver tr_driver_verbs = {
     .abi_bytes = sizeof(struct tr_driver),
     .capabilities = TR_DRIVER_MESSAGES | TR_DRIVER_ONE_SIDED | TR_DRIVER_INTER_PROCESS |
                     TR_DRIVER_INTER_HOST | TR_DRIVER_MAY_TEAR | TR_DRIVER_ASYNC_FENCE |
-                    TR_DRIVER_SYSCALLS,
+                    TR_DRIVER_SYSCALLS | TR_DRIVER_ADOPT,
     .summary = "RDMA: RoCE v2, InfiniBand, Soft-RoCE",
     .device = verbs_device,
     .open = verbs_open,
@@ -363,6 +439,7 @@ const struct tr_driver tr_driver_verbs = {
     .limits = verbs_limits,
     .peer_add = verbs_peer_add,
     .peer_remove = verbs_peer_remove,
+    .peer_adopt = tr_verbs_peer_adopt,
     .rx_burst = tr_verbs_rx_burst,
     .tx_burst = tr_verbs_tx_burst,
     .tx_reply = tr_verbs_tx_reply,

@@ -168,7 +168,7 @@ int tr_verbs_remote_open(struct tr_port *port, tr_node_id id, const struct tr_ri
 {
     uint32_t index = tr_verbs_peer_find(port, id), target = 0, at = free_remote(port);
     struct tr_verbs_token token;
-    if (index == UINT32_MAX)
+    if (index == UINT32_MAX || !port->has_rings)
         return TR_EINVAL;
     memcpy(&token, opaque->bytes, sizeof(token));
     int result = check_token(port, index, &token, generation, &target);

@@ -77,7 +77,8 @@ int tr_verbs_ring_create(struct tr_port *port, const struct tr_ring_options *opt
     struct tr_verbs_ring *ring = &port->ring[port->ring_count];
     struct ibv_qp_cap cap = {
         .max_send_wr = 4, .max_recv_wr = 1, .max_send_sge = 1, .max_recv_sge = 1};
-    if (options->peer == 0 || !tr_is_power_of_two(options->bytes) || options->bytes % 4096 != 0)
+    if (!port->has_rings || options->peer == 0 || !tr_is_power_of_two(options->bytes) ||
+        options->bytes % 4096 != 0)
         return TR_EINVAL;
     if (port->ring_count == RINGS_MAX)
         return TR_EFULL;

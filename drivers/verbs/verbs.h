@@ -5,6 +5,9 @@
  * by an exchange that is authenticated and encrypted with the key of the cluster: only who has it,
  * and was added as a peer, gets the key of a ring.
  *
+ * A port that adopts (a door) and a port at port 0 (a client) carry messages alone, and have the
+ * key of clients instead: nobody learns a ring's key through it.
+ *
  * An address is "HOST:PORT" or "[IPV6]:PORT", of the exchange; queue q listens at PORT + q. The
  * RDMA device is the one that has HOST among its GIDs, unless the option device= names one. */
 #ifndef TR_DRIVERS_VERBS_VERBS_H

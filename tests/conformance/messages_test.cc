@@ -554,7 +554,7 @@ TEST_P(Messages, BurstsAllocateNothing)
 TEST_P(Messages, AStrangerThatIsAdopted_IsAPeerFromThenOn)
 {
     auto at = open(1, [](tr_port_options &options) { options.adopt_max = options.peers_max; });
-    auto stranger = open(2);
+    auto stranger = open(2, [this](tr_port_options &options) { world->estrange(options, 2); });
     ASSERT_EQ(at->open_result(), TR_OK) << at->open_error();
     if ((tr_port_driver(at->raw())->capabilities & TR_DRIVER_ADOPT) == 0)
         GTEST_SKIP() << "not applicable: not a capability of " << at->driver->name;

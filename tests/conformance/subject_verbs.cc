@@ -22,26 +22,31 @@ class VerbsWorld : public World
 {
   public:
     explicit VerbsWorld(const std::string &options)
-        : key_("/tmp/verbs." + std::to_string(getpid()) + ".key")
+        : key_("/tmp/verbs." + std::to_string(getpid()) + ".key"), client_key_(key_ + ".clients")
     {
-        int file = open(key_.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        const std::string digits(64, '7');
-        if (write(file, digits.data(), digits.size()) != 64)
-            abort();
-        close(file);
-        extra_ = "key=" + key_ + options;
+        put_key(key_, '7');
+        put_key(client_key_, '8');
+        extra_ = "key=" + key_ + ",client_key=" + client_key_ + options;
         owner_ = getpid();
     }
 
     ~VerbsWorld() override
     {
-        if (getpid() == owner_)
-            unlink(key_.c_str());
+        if (getpid() != owner_)
+            return;
+        unlink(key_.c_str());
+        unlink(client_key_.c_str());
     }
 
     void fill(tr_port_options &options, unsigned) override
     {
         options.extra = extra_.c_str();
+    }
+
+    void estrange(tr_port_options &options, unsigned node) override
+    {
+        client_address_ = "10.77.0." + std::to_string(node) + ":0";
+        options.address = client_address_.c_str();
     }
 
     std::string address(unsigned node) override
@@ -82,7 +87,16 @@ class VerbsWorld : public World
     }
 
   private:
-    std::string key_, extra_;
+    static void put_key(const std::string &path, char digit)
+    {
+        int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        const std::string digits(64, digit);
+        if (write(file, digits.data(), digits.size()) != 64)
+            abort();
+        close(file);
+    }
+
+    std::string key_, client_key_, extra_, client_address_;
     pid_t owner_;
 };
 

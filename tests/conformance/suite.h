@@ -29,6 +29,8 @@ class World
     virtual ~World() = default;
     // Sets what is the driver's own: fabric and extra. The address is set already, by `address`.
     virtual void fill(tr_port_options &, unsigned /*node*/) {}
+    // What else is different for a port that no other knows, as a client's is.
+    virtual void estrange(tr_port_options &, unsigned /*node*/) {}
     // The address of a node; the same in every process that is forked from this one.
     virtual std::string address(unsigned node) = 0;
     // Lets time pass between polls: for a simulated world, or to be polite to other processes.
