@@ -2,6 +2,7 @@
 #include "tests/unit/remote_client.h"
 
 #include <csignal>
+#include <fcntl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -88,10 +89,60 @@ class Adder
     uint64_t submitted_ = 0, completed_ = 0, sum_ = 0;
 };
 
+/* What a driver wants of nodes and clients beside their addresses: verbs a file with a key each,
+ * and of a client which device is its own. */
+class Wants
+{
+  public:
+    explicit Wants(const std::string &driver)
+    {
+        if (driver != "verbs")
+            return;
+        std::string path = ::testing::TempDir() + "remote." + std::to_string(getpid());
+        node_ = "key=" + put_key(path + ".key", '7') + ",client_key=";
+        client_ = "client_key=" + put_key(path + ".client", '8');
+        node_ += files_.back();
+        address_ = "10.77.0.4:0";
+    }
+    ~Wants()
+    {
+        for (const std::string &file : files_)
+            unlink(file.c_str());
+    }
+    Wants(const Wants &) = delete;
+    Wants &operator=(const Wants &) = delete;
+
+    void fill(Layout &l) const
+    {
+        if (!node_.empty())
+            l.driver_options = [this](int) { return node_; };
+    }
+    void fill(tr_client_options &o) const
+    {
+        o.driver_options = client_.empty() ? nullptr : client_.c_str();
+        o.address = address_.empty() ? nullptr : address_.c_str();
+    }
+
+  private:
+    const std::string &put_key(const std::string &path, char digit)
+    {
+        int file = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        const std::string digits(64, digit);
+        EXPECT_EQ(write(file, digits.data(), digits.size()), 64);
+        close(file);
+        files_.push_back(path);
+        return files_.back();
+    }
+
+    std::vector<std::string> files_;
+    std::string node_, client_, address_;
+};
+
 /* Waits until a node takes part again: until then only two remember, and none of them may stop. */
-bool has_recovered(Cluster &c, int node)
+bool has_recovered(Cluster &c, int node, const Wants &wants)
 {
     Remote one(c, [&](tr_client_options &o) {
+        wants.fill(o);
         o.nodes += node;
         o.node_count = 1;
     });
@@ -112,9 +163,11 @@ TEST_P(RemoteProcesses, KilledAndStoppedLeadersLoseNoCommandAndRepeatNone)
     l.threads = true;
     l.open_none = true;
     l.election_us = 100000;
+    Wants wants(l.driver);
+    wants.fill(l);
     Cluster c(l);
     Processes nodes(c);
-    Remote r(c);
+    Remote r(c, [&](tr_client_options &o) { wants.fill(o); });
     ASSERT_EQ(r.opened, 0) << r.error;
     Adder adder(r);
     ASSERT_TRUE(adder.run_to(2000));
@@ -122,7 +175,7 @@ TEST_P(RemoteProcesses, KilledAndStoppedLeadersLoseNoCommandAndRepeatNone)
     nodes.kill_node(leader);
     ASSERT_TRUE(adder.run_to(4000));
     nodes.start(leader);
-    ASSERT_TRUE(has_recovered(c, leader));
+    ASSERT_TRUE(has_recovered(c, leader, wants));
     ASSERT_TRUE(adder.run_to(6000));
     int second = r.status().node - 1;
     ASSERT_GE(second, 0);
@@ -134,5 +187,15 @@ TEST_P(RemoteProcesses, KilledAndStoppedLeadersLoseNoCommandAndRepeatNone)
 }
 
 INSTANTIATE_TEST_SUITE_P(Drivers, RemoteProcesses, ::testing::Values("udp", "shm"));
+
+/* In a machine that has a device for each node and the client (tests/vm). */
+std::vector<const char *> over_rdma()
+{
+    return access("/sys/class/infiniband/rxe3", F_OK) == 0 ? std::vector<const char *>{"verbs"}
+                                                           : std::vector<const char *>{};
+}
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(RemoteProcesses);
+INSTANTIATE_TEST_SUITE_P(Rdma, RemoteProcesses, ::testing::ValuesIn(over_rdma()));
 
 } // namespace

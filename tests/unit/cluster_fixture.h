@@ -201,7 +201,7 @@ class Cluster
     {
         if (layout.driver == "udp")
             return "127.0.0.1:" + std::to_string(port_base + i * (int)layout.lcores);
-        if (layout.driver == "dpdk")
+        if (layout.driver == "dpdk" || layout.driver == "verbs")
             return "10.77.0." + std::to_string(i + 1) + ":7410";
         return layout.driver + ":t" + tag + "-" + std::to_string(i + 1);
     }
@@ -211,7 +211,7 @@ class Cluster
     {
         if (layout.driver == "udp")
             return "127.0.0.1:" + std::to_string(port_base + 8 + i);
-        if (layout.driver == "dpdk")
+        if (layout.driver == "dpdk" || layout.driver == "verbs")
             return "10.77.0." + std::to_string(i + 1) + ":7510";
         return layout.driver + ":t" + tag + "-c" + std::to_string(i + 1);
     }
