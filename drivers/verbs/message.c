@@ -78,8 +78,10 @@ static void hand(struct tr_port *port, struct tr_rx *out, uint32_t index, uint32
     }
     out->peer = peer->id;
     out->source = index;
-    peer->is_used = true;
-    port->stats.rx_unknown += peer->id == 0;
+    if (!port->has_rings) {
+        peer->is_used = true;
+        port->stats.rx_unknown += peer->id == 0;
+    }
     port->stats.rx_messages++;
     port->stats.rx_bytes += out->bytes;
     port->handed[port->handed_count++] = (struct tr_verbs_handed){index, slot, peer->link_number};
@@ -336,7 +338,7 @@ static bool take(struct tr_port *port, uint32_t index, const struct tr_segment *
     uint32_t bytes = tr_gather_bytes(segment, segment_count);
     bool is_up = index != UINT32_MAX && port->peer[index].is_up;
     tr_assert(bytes >= 1 && bytes <= port->message_bytes_max);
-    if (index != UINT32_MAX)
+    if (!port->has_rings && index != UINT32_MAX)
         want(port, index);
     if (!is_up || bytes > port->peer[index].channel.message_bytes_max)
         port->stats.tx_errors++; /* taken and lost */
