@@ -44,7 +44,8 @@ struct tr_client_options {
     const char *driver_options;  /* "key=value,..."; may be NULL */
     const char *address;        /* own. NULL: udp any port of any address; shm "shm:CLUSTER.client",
                                    to which such drivers add a dot and the first free number;
-                                   dpdk: "HOST:PORT", of the device that driver_options has */
+                                   dpdk: "HOST:PORT", of the device that driver_options has;
+                                   verbs: "HOST:0", of the RDMA device, NULL where there is one */
     uint32_t window;            /* commands in flight, and reads; a power of two; default 1024. The
                                    node's own window counts, too */
     uint32_t queue_bytes;       /* and their payload bytes, a power of two; default 4 MiB */
