@@ -265,6 +265,9 @@ TEST_P(VerbsClients, LastWordsAreHeard)
         })) << heard;
         EXPECT_EQ(std::string(static_cast<const char *>(rx.data), rx.bytes),
                   pattern(200, words - 1));
+        for (unsigned turn = 0; turn < 1000;
+             turn++) // so that it is gone before events are asked for
+            EXPECT_EQ(door->driver->rx_burst(door->raw(), &rx, 1), 0u);
         ASSERT_TRUE(until({door.get()}, [&] { return door->saw(TR_PORT_PEER_DOWN, 1); }));
         ASSERT_EQ(door->driver->peer_remove(door->raw(), 1), TR_OK);
     }
@@ -446,17 +449,25 @@ TEST_P(VerbsClients, WhatAClientSaysOfItsConnectionIsChecked)
     EXPECT_TRUE(comes(*door, 1, *client, 1));
 }
 
+// Nodes with doors; elections have the time that emulated processors take.
+static cluster::Layout layout_of(const std::string &options)
+{
+    cluster::Layout layout;
+    layout.driver = "verbs";
+    layout.driver_options = [options](int) { return options; };
+    layout.clients = true;
+    layout.election_us = 1000000;
+    return layout;
+}
+
 // A cluster with doors, and a client, over a change of leaders.
 TEST_P(VerbsClients, ADoorIsForRemoteClients)
 {
     constexpr uint64_t commands = 2000;
     std::string options = options_of(*world);
-    cluster::Layout layout;
-    layout.driver = "verbs";
-    layout.driver_options = [&](int) { return options; };
-    layout.clients = true;
-    layout.election_us = 1000000;
-    cluster::Cluster c(layout);
+    cluster::Cluster c(layout_of(options));
+    cluster::Remote nowhere(c, [&](tr_client_options &o) { o.driver_options = options.c_str(); });
+    EXPECT_EQ(nowhere.opened, TR_EADDR) << "there are several devices";
     cluster::Remote remote(c, [&](tr_client_options &o) {
         o.address = "10.77.0.3:0";
         o.driver_options = options.c_str();
@@ -467,6 +478,29 @@ TEST_P(VerbsClients, ADoorIsForRemoteClients)
     c.close(c.leader());
     ASSERT_TRUE(cluster::run(c, stream, commands));
     cluster::expect_once(c, commands);
+}
+
+// Two polling cores, each with a door at a port of its own.
+TEST_P(VerbsClients, EachPollingCoreHasADoor)
+{
+    constexpr uint64_t commands = 200;
+    std::string options = options_of(*world);
+    cluster::Layout layout = layout_of(options);
+    layout.lcores = layout.groups = 2;
+    cluster::Cluster c(layout);
+    std::string named = options + ",device=rxe2"; // in place of an address
+    for (uint32_t group = 0; group < 2; group++) {
+        cluster::Remote remote(c, [&](tr_client_options &o) {
+            o.group = o.lcore = group;
+            o.driver_options = named.c_str();
+        });
+        ASSERT_EQ(remote.opened, TR_OK) << remote.error;
+        cluster::Stream stream(remote, commands);
+        ASSERT_TRUE(cluster::run(c, stream, commands));
+        ASSERT_TRUE(c.agree(group));
+        for (cluster::Node &node : c.nodes)
+            EXPECT_EQ(node.machine[group]->count, commands);
+    }
 }
 
 static std::vector<Subject> only_verbs()
