@@ -55,6 +55,11 @@ TR_BEGIN_C
 #define GUESTS_MAX        8
 #define MESSAGE_BYTES_MAX ((1u << 20) + (64u << 10))
 
+/* Receives between two looks at the clock: of a member; and of a client, and of a door, which
+ * nobody polls in more than one cycle of eight while it is quiet. */
+#define POLLS_MEMBER 16
+#define POLLS_CLIENT 2
+
 /* Between turns of the exchange: when nothing is under way, and when something is. */
 #define CONTROL_NS       UINT64_C(500000)
 #define CONTROL_HURRY_NS UINT64_C(20000)
@@ -327,7 +332,7 @@ struct tr_port {
     struct tr_verbs_device device;
     int lock_fd, listen_fd, epoll_fd;
     uint64_t control_ns;
-    uint32_t polls;
+    uint32_t polls, polls_mask; /* receives; those between two looks at the clock */
     struct ibv_cq *cq_in, *cq_out, *cq_write, *cq_ring;
     struct tr_verbs_peer *peer; /* place_count */
     uint32_t place_count;

@@ -3,7 +3,6 @@
 #include "drivers/verbs/inner.h"
 
 #define PIECE_BYTES (SLOT_BYTES - PIECE_HEAD_BYTES)
-#define POLLS       16 /* receives between two looks at the clock */
 #define DRAIN_NS    UINT64_C(20000000)
 
 /* ---- receiving */
@@ -130,7 +129,7 @@ uint32_t tr_verbs_rx_burst(struct tr_port *port, struct tr_rx *out, uint32_t max
     uint32_t count = 0;
     if (port->handed_count != 0)
         release(port);
-    if ((++port->polls & (POLLS - 1)) == 0 || port->links_unsettled != 0)
+    if ((++port->polls & port->polls_mask) == 0 || port->links_unsettled != 0)
         look_at_the_clock(port);
     if (port->stash_count == 0)
         tr_verbs_stash(port);

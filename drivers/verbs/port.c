@@ -125,6 +125,7 @@ static void size_port(struct tr_port *port, const struct tr_port_options *o)
     if (port->adopt_max == 0)
         port->adopt_first = port->place_count;
     port->message_bytes_max = asked;
+    port->polls_mask = (port->has_rings ? POLLS_MEMBER : POLLS_CLIENT) - 1;
     port->slots = port->has_rings ? 256 : 16;
     while (port->slots < 1u << 16 &&
            (uint64_t)port->slots * (SLOT_BYTES - PIECE_HEAD_BYTES) < bytes)

@@ -89,8 +89,8 @@ static inline struct tr_client_options tr_client_options_init()
  * Thread: any. Owns: the caller gets the client, and closes it.
  * Returns 0; TR_EINVAL; TR_ENOMEM; TR_EADDR (own or a node's address); TR_EBUSY (the address is a
  * living process's); TR_EFULL (every client's name of this machine is taken); TR_ENOTSUP (no such
- * driver here); TR_EPERM.
- * Cost: system calls, milliseconds; the udp driver may ask a name server. */
+ * driver here); TR_EPERM, TR_ENOENT (a key file).
+ * Cost: system calls, milliseconds; the udp and verbs drivers may ask a name server. */
 int tr_client_open(const struct tr_client_options *options, struct tr_client **out, char *error,
                    size_t error_bytes);
 /** Closes it, and tells the node, so that the session ends in the log, too; what is pending is
