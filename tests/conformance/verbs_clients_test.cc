@@ -291,6 +291,15 @@ TEST_P(VerbsClients, AClientConnectsWhenItHasSomethingToSay)
 namespace
 {
 
+sockaddr_in address_of_door()
+{
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(door_port);
+    inet_pton(AF_INET, "10.77.0.1", &to.sin_addr);
+    return to;
+}
+
 // The client's end of the exchange, by hand.
 class Hand
 {
@@ -304,10 +313,7 @@ class Hand
         EXPECT_EQ(tr_verbs_key_read(key_file_of(world, "client_key").c_str(), key, why, sizeof why),
                   TR_OK)
             << why;
-        sockaddr_in to{};
-        to.sin_family = AF_INET;
-        to.sin_port = htons(door_port);
-        inet_pton(AF_INET, "10.77.0.1", &to.sin_addr);
+        sockaddr_in to = address_of_door();
         fd_ = socket(AF_INET, SOCK_STREAM, 0);
         EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr *>(&to), sizeof(to)), 0);
         tr_verbs_hello hello = {}, answer = {};
@@ -447,6 +453,40 @@ TEST_P(VerbsClients, WhatAClientSaysOfItsConnectionIsChecked)
     EXPECT_EQ(door->stats().rx_malformed, ++malformed) << "nobody with the key has sealed it";
     EXPECT_TRUE(comes(*client, 1, *door, 1)) << "a client that is honest is not disturbed";
     EXPECT_TRUE(comes(*door, 1, *client, 1));
+}
+
+// Bytes of anybody, some of which begin as a hello does, of whatever node to whatever other.
+TEST_P(VerbsClients, NoiseAtADoorIsCountedAndDisturbsNobody)
+{
+    auto door = open_door(2);
+    ASSERT_EQ(door->open_result(), TR_OK) << door->open_error();
+    auto client = open_client(2);
+    ASSERT_TRUE(comes(*client, 1, *door, 0));
+    ASSERT_EQ(adopt(*door, 1), TR_OK);
+    std::mt19937_64 random(17);
+    sockaddr_in to = address_of_door();
+    for (unsigned i = 0; i < 200; i++) {
+        tr_verbs_hello hello = {};
+        hello.magic = UINT64_C(0x3162726576727454);
+        hello.version = 1;
+        hello.from = static_cast<uint16_t>(random() % 4); // 1 is an adopted peer's number here
+        hello.to = static_cast<uint16_t>(random() % 4);
+        std::string bytes = pattern(1 + random() % 300, random());
+        if (random() % 2 == 0)
+            bytes = std::string(reinterpret_cast<char *>(&hello), 48) + bytes;
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        EXPECT_EQ(connect(fd, reinterpret_cast<sockaddr *>(&to), sizeof(to)), 0);
+        EXPECT_GE(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL), 0);
+        rounds({door.get(), client.get()}, random() % 8);
+        close(fd);
+        if (i % 20 == 0) {
+            ASSERT_TRUE(comes(*client, 1, *door, 1)) << i;
+        }
+    }
+    EXPECT_TRUE(comes(*door, 1, *client, 1));
+    EXPECT_GT(door->stats().rx_malformed, 0u);
+    EXPECT_FALSE(door->saw(TR_PORT_PEER_DOWN, 1));
+    EXPECT_FALSE(client->saw(TR_PORT_PEER_DOWN, 1));
 }
 
 // Nodes with doors; elections have the time that emulated processors take.
