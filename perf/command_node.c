@@ -21,6 +21,7 @@ enum job { JOB_OPEN = 0, JOB_ENGINE = 1, JOB_FLOOR = 2, JOB_CLOSE = 3, JOB_COUNT
 
 struct node {
     const struct tr_perf_options *options;
+    struct tr_perf_places places;
     struct tr_perf_engine *engine;
     struct tr_perf_floor *floor; /* NULL: none made yet */
     uint32_t floor_index;        /* of this node among the floor's followers */
@@ -210,10 +211,17 @@ int tr_perf_command_node(const struct tr_perf_options *options)
     n->idle = tr_perf_idle_resolve((enum tr_idle)options->idle, options->cores, 1);
     struct tr_perf_crew_options crew = {
         .workers = 1, .cpus = options->cores, .jobs = jobs, .job_count = JOB_COUNT, .context = n};
+    struct tr_perf_engine_setup setup = {.options = options,
+                                         .places = &n->places,
+                                         .is_one_sided =
+                                             options->one_sided != TR_PERF_ONE_SIDED_OFF,
+                                         .workers = 1,
+                                         .idle = n->idle};
     int result = find_own(n);
     if (result == TR_OK)
-        result = tr_perf_engine_make(options, options->one_sided != TR_PERF_ONE_SIDED_OFF, 1,
-                                     n->idle, &n->engine, n->error, sizeof(n->error));
+        result = tr_perf_places_make(options, &n->places, n->error, sizeof(n->error));
+    if (result == TR_OK)
+        result = tr_perf_engine_make(&setup, &n->engine, n->error, sizeof(n->error));
     if (result == TR_OK)
         result = tr_perf_crew_open(&crew, &n->crew);
     if (result == TR_OK)

@@ -3,21 +3,16 @@
 #include "base/atomic.h"
 #include "base/bytes.h"
 #include "base/limits.h"
-#include "perf/directory.h"
+#include "dataplane/node.h"
 #include "perf/floor.h"
-#include "perf/peers.h"
 
 #include <trireme/client.h>
 
-#include <arpa/inet.h>
 #include <inttypes.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 /* The threads are parked while the floor runs, so that elections must wait longer than a slice; a
  * run asks its own node to lead instead. Heartbeats go within the range of the defaults. */
@@ -51,20 +46,16 @@ struct replica {
 
 struct tr_perf_engine {
     const struct tr_perf_options *options;
+    struct tr_perf_places *places;
     uint32_t workers;
     uint32_t replica_count; /* of the group */
     uint32_t local_count;   /* of them in this process or its crew: the first so many */
     enum tr_idle idle;
     bool is_one_sided;
-    char cluster[64];
     struct replica replicas[TR_VOTERS_MAX]; /* the first is the leader's */
     struct tr_peer peers[TR_VOTERS_MAX];
-    char addresses[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX];
-    char doors[TR_VOTERS_MAX][TR_PERF_ADDRESS_MAX]; /* where a remote client reaches them */
-    struct board *board;                            /* shared */
-    void *fabric;                                   /* loop */
-    char directory[TR_PERF_DIRECTORY_MAX];          /* dpdk: of memif's sockets */
-    char driver_options[TR_PERF_TEXT_MAX + TR_PERF_DIRECTORY_MAX + 8];
+    struct board *board;        /* shared */
+    void *fabric;               /* loop */
     struct tr_session *session; /* NULL with a remote client */
     struct tr_client *client;   /* NULL without one */
     /* The load. */
@@ -83,97 +74,28 @@ static void log_line(void *context, enum tr_log_level level, const char *line)
     fprintf(stderr, "%s: %s\n", (const char *)context, line);
 }
 
-/* A port that was free a moment ago. Returns: 0 when there is none. */
-static uint16_t free_port(void)
+int tr_perf_engine_make(const struct tr_perf_engine_setup *setup, struct tr_perf_engine **out,
+                        char *error, size_t error_bytes)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t length = sizeof(address);
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return 0;
-    if (bind(fd, (struct sockaddr *)&address, length) != 0 ||
-        getsockname(fd, (struct sockaddr *)&address, &length) != 0)
-        address.sin_port = 0;
-    close(fd);
-    return ntohs(address.sin_port);
-}
-
-/* The nodes of a cluster of several machines, and the one of them that is here. */
-static int take_peers(struct tr_perf_engine *e, char *error, size_t error_bytes)
-{
-    struct tr_perf_peer peers[TR_VOTERS_MAX];
-    int result =
-        tr_perf_peers_parse(e->options->peers, peers, &e->replica_count, error, error_bytes);
-    bool is_here = false;
-    for (uint32_t i = 0; i < e->replica_count && result == TR_OK; i++) {
-        memcpy(e->addresses[i], peers[i].address, sizeof(e->addresses[i]));
-        e->peers[i] = (struct tr_peer){.node = peers[i].node, .address = e->addresses[i]};
-        is_here = is_here || peers[i].node == e->options->node;
-    }
-    if (result == TR_OK && !is_here) {
-        snprintf(error, error_bytes, "--node %" PRIu64 " is not one of --peers", e->options->node);
-        result = TR_EINVAL;
-    }
-    e->local_count = 1;
-    e->replicas[0].id = (uint16_t)e->options->node;
-    snprintf(e->cluster, sizeof(e->cluster), "perf");
-    return result;
-}
-
-/* Addresses of the replicas on this machine, in the driver's syntax. */
-static void choose_addresses(struct tr_perf_engine *e)
-{
-    const char *driver = e->options->driver;
-    for (uint32_t i = 0; i < e->replica_count; i++) {
-        char *address = e->addresses[i];
-        if (strcmp(driver, "udp") == 0) {
-            snprintf(address, TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
-            snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "127.0.0.1:%u", (unsigned)free_port());
-        } else if (strcmp(driver, "dpdk") == 0) {
-            snprintf(address, TR_PERF_ADDRESS_MAX, "10.77.0.%u:7410", i + 1);
-        } else {
-            snprintf(address, TR_PERF_ADDRESS_MAX, "%.16s:%s-%u", driver, e->cluster, i + 1);
-            snprintf(e->doors[i], TR_PERF_ADDRESS_MAX, "%.16s:%s-%u-c", driver, e->cluster, i + 1);
-        }
-        e->replicas[i].id = (uint16_t)(i + 1);
-        e->peers[i] = (struct tr_peer){.node = (uint16_t)(i + 1), .address = address};
-    }
-}
-
-/* Replicas of one machine over DPDK are joined by memif. */
-static int choose_options(struct tr_perf_engine *e, char *error, size_t error_bytes)
-{
-    const struct tr_perf_options *o = e->options;
-    bool is_memif = o->node == 0 && strcmp(o->driver, "dpdk") == 0;
-    if (is_memif && o->client == TR_PERF_CLIENT_REMOTE) {
-        snprintf(
-            error, error_bytes,
-            "--client remote: there are none over memif, which joins the nodes of this command");
-        return TR_ENOTSUP;
-    }
-    if (is_memif && tr_perf_directory_make(e->directory) != TR_OK) {
-        snprintf(error, error_bytes, "cannot make a directory in /tmp");
-        return TR_ESYS;
-    }
-    snprintf(e->driver_options, sizeof(e->driver_options), "%s%s%s%s", is_memif ? "memif=" : "",
-             e->directory, is_memif && o->driver_options[0] != '\0' ? "," : "", o->driver_options);
-    return TR_OK;
-}
-
-int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided, uint32_t workers,
-                        enum tr_idle idle, struct tr_perf_engine **out, char *error,
-                        size_t error_bytes)
-{
+    const struct tr_perf_options *options = setup->options;
+    struct tr_perf_places *places = setup->places;
     struct tr_perf_engine *e = calloc(1, sizeof(*e));
     if (e == NULL)
         return TR_ENOMEM;
     e->options = options;
-    e->workers = workers;
-    e->is_one_sided = is_one_sided;
-    e->idle = idle;
-    e->replica_count = e->local_count = (uint32_t)options->replicas;
-    snprintf(e->cluster, sizeof(e->cluster), "perf-%d", (int)getpid());
+    e->places = places;
+    e->workers = setup->workers;
+    e->is_one_sided = setup->is_one_sided;
+    e->idle = setup->idle;
+    e->replica_count = places->count;
+    e->local_count = options->node != 0 ? 1 : places->count;
+    for (uint32_t i = 0; i < places->count; i++) {
+        const struct tr_perf_place *place = &places->engine[i];
+        e->replicas[i].id = place->id;
+        e->peers[i] = (struct tr_peer){.node = place->id, .address = place->address};
+    }
+    if (options->node != 0)
+        e->replicas[0].id = (uint16_t)options->node;
     e->board = tr_perf_shared(sizeof(*e->board));
     e->payload = calloc(1, options->size_bytes);
     if (e->board == NULL || e->payload == NULL) {
@@ -182,17 +104,6 @@ int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided
         return TR_ENOMEM;
     }
     memset(e->payload, 0x5a, options->size_bytes);
-    int result = TR_OK;
-    if (options->node != 0)
-        result = take_peers(e, error, error_bytes);
-    else
-        choose_addresses(e);
-    if (result == TR_OK)
-        result = choose_options(e, error, error_bytes);
-    if (result != TR_OK) {
-        tr_perf_engine_close(e);
-        return result;
-    }
     if (strcmp(options->driver, "loop") == 0)
         e->fabric = tr_fabric_create();
     *out = e;
@@ -233,25 +144,26 @@ static uint32_t client_queue_bytes(const struct tr_perf_engine *e)
 static int open_replica(struct tr_perf_engine *e, uint32_t index, char *error, size_t error_bytes)
 {
     const struct tr_perf_options *o = e->options;
+    const struct tr_perf_place *place = &e->places->engine[index];
     struct replica *r = &e->replicas[index];
     struct tr_node_options node = TR_NODE_OPTIONS_INIT;
-    node.cluster = e->cluster;
+    node.cluster = e->places->cluster;
     node.node = r->id;
     node.peers = e->peers;
     node.peer_count = e->replica_count;
     node.driver = o->driver;
-    node.driver_options = e->driver_options[0] != '\0' ? e->driver_options : NULL;
+    node.driver_options = place->options[0] != '\0' ? place->options : NULL;
     node.idle = e->idle;
     node.fabric = e->fabric;
     if (o->client == TR_PERF_CLIENT_REMOTE) {
-        node.client_address = e->doors[index];
+        node.client_address = place->door;
         node.clients_max = 1;
         node.client_message_bytes_max = (uint32_t)tr_max_u64(o->size_bytes, 4096);
         node.client_window = client_window(e);
         node.client_queue_bytes = client_queue_bytes(e);
     }
     node.log = o->verbose ? log_line : NULL;
-    node.log_context = e->cluster;
+    node.log_context = e->places->cluster;
     int result = tr_node_open(&node, &r->node, error, error_bytes);
     if (result != TR_OK)
         return result;
@@ -351,8 +263,8 @@ static int open_client(struct tr_perf_engine *e, char *error, size_t error_bytes
     struct tr_client_options client = TR_CLIENT_OPTIONS_INIT;
     struct tr_peer doors[TR_VOTERS_MAX];
     for (uint32_t i = 0; i < e->replica_count; i++)
-        doors[i] = (struct tr_peer){.node = e->peers[i].node, .address = e->doors[i]};
-    client.cluster = e->cluster;
+        doors[i] = (struct tr_peer){.node = e->peers[i].node, .address = e->places->engine[i].door};
+    client.cluster = e->places->cluster;
     client.group = 1;
     client.nodes = doors;
     client.node_count = e->replica_count;
@@ -363,7 +275,7 @@ static int open_client(struct tr_perf_engine *e, char *error, size_t error_bytes
     client.message_bytes_max = (uint32_t)tr_max_u64(e->options->size_bytes, 4096);
     client.fabric = e->fabric;
     client.log = e->options->verbose ? log_line : NULL;
-    client.log_context = e->cluster;
+    client.log_context = e->places->cluster;
     return tr_client_open(&client, &e->client, error, error_bytes);
 }
 
@@ -529,6 +441,12 @@ void tr_perf_engine_catch_up(struct tr_perf_engine *e)
     }
 }
 
+struct tr_port *tr_perf_engine_port(const struct tr_perf_engine *e, uint32_t index)
+{
+    const struct tr_node *node = e->replicas[index].node;
+    return node != NULL ? node->lcore[0].port : NULL;
+}
+
 int tr_perf_engine_finish(struct tr_perf_engine *e, struct tr_perf_engine_result *out)
 {
     const uint64_t begin_ns = tr_perf_now_ns();
@@ -568,7 +486,7 @@ uint64_t tr_perf_engine_laps(const struct tr_perf_engine *e)
 
 const char *tr_perf_engine_cluster(const struct tr_perf_engine *e)
 {
-    return e->cluster;
+    return e->places->cluster;
 }
 
 void tr_perf_engine_close(struct tr_perf_engine *e)
@@ -581,7 +499,6 @@ void tr_perf_engine_close(struct tr_perf_engine *e)
         close_replica(&e->replicas[i]);
     if (e->fabric != NULL)
         tr_fabric_destroy(e->fabric);
-    tr_perf_directory_remove(e->directory);
     if (e->board != NULL)
         munmap(e->board, sizeof(*e->board));
     free(e->payload);

@@ -3,8 +3,9 @@
 #ifndef TR_PERF_ENGINE_H
 #define TR_PERF_ENGINE_H
 
+#include "drivers/driver.h"
 #include "perf/load_machine.h"
-#include "perf/options.h"
+#include "perf/places.h"
 
 TR_BEGIN_C
 
@@ -23,11 +24,19 @@ struct tr_perf_engine_result {
     uint64_t elections, log_wraps, snapshots_made;
 };
 
-/* Chooses names and addresses; opens nothing. Before the crew is made. `workers` is the number of
- * threads of the crew, 0: the load's thread polls all. Returns: 0, TR_ENOMEM, TR_EINVAL. */
-int tr_perf_engine_make(const struct tr_perf_options *options, bool is_one_sided, uint32_t workers,
-                        enum tr_idle idle, struct tr_perf_engine **out, char *error,
-                        size_t error_bytes);
+/* How it is to be made. */
+struct tr_perf_engine_setup {
+    const struct tr_perf_options *options;
+    struct tr_perf_places *places;
+    bool is_one_sided;
+    uint32_t workers; /* threads of the crew; 0: the load's thread polls all */
+    enum tr_idle idle;
+};
+
+/* Opens nothing. Before the crew is made. Owns: the caller keeps what the setup points to. Returns:
+ * 0, TR_ENOMEM. */
+int tr_perf_engine_make(const struct tr_perf_engine_setup *setup, struct tr_perf_engine **out,
+                        char *error, size_t error_bytes);
 
 /* Jobs of the crew (tr_perf_job_fn; the context is the engine). */
 int tr_perf_engine_open_followers(void *engine, uint32_t worker, uint64_t argument,
@@ -69,6 +78,10 @@ uint64_t tr_perf_engine_laps(const struct tr_perf_engine *engine);
 
 /* The name of the cluster, which those of its segments and files begin with. */
 const char *tr_perf_engine_cluster(const struct tr_perf_engine *engine);
+
+/* The port of a replica of this process, the leader's first; NULL: it is not open here. Between
+ * slices, when nobody polls the node, it can be used as any port is. Thread: the replica's. */
+struct tr_port *tr_perf_engine_port(const struct tr_perf_engine *engine, uint32_t index);
 
 /* Closes the leader's node; the followers' are closed by their job. */
 void tr_perf_engine_close(struct tr_perf_engine *engine);

@@ -18,9 +18,12 @@
 #define TR_PERF_FLOOR_H
 
 #include "base/limits.h"
+#include "perf/places.h"
 #include "perf/slice.h"
 
 TR_BEGIN_C
+
+struct tr_perf_engine;
 
 #define TR_PERF_FOLLOWERS_MAX (TR_VOTERS_MAX - 1)
 
@@ -40,8 +43,11 @@ struct tr_perf_floor_shape {
     uint32_t needed; /* acknowledgements that complete a command: the leader is one of the quorum */
     uint32_t workers; /* threads that follow; 0: the load's thread does it all */
     enum tr_idle idle;
-    const char *driver; /* and its options, for the floor of ports */
-    const char *driver_options;
+    /* For the floors of ports. */
+    const char *driver;
+    const struct tr_perf_places *places;
+    const struct tr_perf_engine *engine; /* whose ports are taken where a device is shared; NULL:
+                                            there is none beside this floor */
 };
 
 struct tr_perf_floor;
@@ -61,7 +67,7 @@ struct tr_perf_floor_variant {
 
 /* A floor of one kind: the table of its variants and its memory. */
 struct tr_perf_floor_table {
-    const char *name;
+    const char *name; /* NULL: the driver's */
     const struct tr_perf_floor_variant *variants;
     uint32_t variant_count;
     /* Takes memory and sockets; before the workers are made, who inherit them. Returns: 0 or a

@@ -4,6 +4,7 @@
 #include "base/limits.h"
 #include "perf/floor.h"
 #include "perf/machine.h"
+#include "perf/places.h"
 #include "perf/statistics.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ enum kind {
 #define FOR_LOAD       (FOR(TR_PERF_LATENCY) | FOR(TR_PERF_THROUGHPUT))
 #define FOR_CLUSTER    (FOR_LOAD | FOR(TR_PERF_SWEEP) | FOR(TR_PERF_MEMORY) | FOR(TR_PERF_NODE))
 #define FOR_FLOOR      (FOR_LOAD | FOR(TR_PERF_SWEEP) | FOR(TR_PERF_FLOOR))
+#define FOR_HERE       (FOR_FLOOR | FOR(TR_PERF_MEMORY))
 #define FOR_ALL        (FOR_CLUSTER | FOR_FLOOR | FOR(TR_PERF_INSTRUCTIONS))
 #define FOR_ALL_BUT_IN (FOR_CLUSTER | FOR_FLOOR)
 
@@ -46,9 +48,13 @@ struct option {
 
 static const struct option table[] = {
     {"driver", "NAME", KIND_TEXT, FOR_ALL_BUT_IN, AT(driver), 0, ROOM(driver), NULL, "shm",
-     "how the replicas reach each other: shm, udp, loop, ..."},
-    {"driver-options", "LIST", KIND_TEXT, FOR_CLUSTER, AT(driver_options), 0, ROOM(driver_options),
-     NULL, "", "key=value,... for the driver; see docs/configuration.md"},
+     "how the replicas reach each other: shm, udp, loop, dpdk, verbs"},
+    {"driver-options", "LIST", KIND_TEXT, FOR_ALL_BUT_IN, AT(driver_options), 0,
+     ROOM(driver_options), NULL, "",
+     "key=value,... for the driver; see docs/configuration.md. %n is the number of the replica"},
+    {"veth", "HOW", KIND_CHOICE, FOR_HERE, AT(veth), 0, 0, "off packet xdp", "off",
+     "of the driver dpdk: join the replicas by veth interfaces, polled by AF_PACKET or AF_XDP, in "
+     "a network namespace that ends with the run (root)"},
     {"replicas", "N", KIND_WHOLE, FOR_ALL_BUT_IN, AT(replicas), 1, TR_VOTERS_MAX, NULL, "3",
      "replicas, the leader among them"},
     {"size", "BYTES", KIND_WHOLE, FOR_ALL, AT(size_bytes), 8, 1 << 20, NULL, "64",
@@ -88,8 +94,9 @@ static const struct option table[] = {
      "print every variant of the floor, not only the best"},
     {"node", "ID", KIND_WHOLE, FOR_LOAD | FOR(TR_PERF_NODE), AT(node), 0, 65535, NULL, "0",
      "this machine's node in a cluster of several machines"},
-    {"peers", "LIST", KIND_TEXT, FOR_LOAD | FOR(TR_PERF_NODE), AT(peers), 0, ROOM(peers), NULL, "",
-     "ID=ADDRESS,... of all nodes of that cluster, this one among them"},
+    {"peers", "LIST", KIND_TEXT, FOR_ALL_BUT_IN, AT(peers), 0, ROOM(peers), NULL, "",
+     "ID=ADDRESS,... of all nodes of that cluster, this one among them; without --node of the "
+     "replicas on this machine, the leader's first"},
     {"verbose", NULL, KIND_FLAG, FOR_CLUSTER, AT(verbose), 0, 0, NULL, NULL,
      "print the engine's log to stderr"},
     {"json", "FILE", KIND_TEXT, FOR_ALL, AT(json), 0, ROOM(json), NULL, "",
@@ -276,6 +283,33 @@ static const struct option *find_option(const char *name, size_t bytes)
     return NULL;
 }
 
+/* What only goes with a certain driver, and replicas whose addresses are given. */
+static bool check_places(struct tr_perf_options *options, char *error, size_t error_bytes)
+{
+    struct tr_perf_peer peers[TR_VOTERS_MAX];
+    uint32_t count = 0;
+    bool is_dpdk = strcmp(options->driver, "dpdk") == 0;
+    if (options->veth != TR_PERF_VETH_OFF &&
+        (!is_dpdk || options->node != 0 || tr_perf_list_has(options->driver_options, "device") ||
+         tr_perf_list_has(options->driver_options, "memif"))) {
+        snprintf(error, error_bytes,
+                 "--veth is of the driver dpdk on one machine, instead of a device or memif");
+        return false;
+    }
+    if (options->client == TR_PERF_CLIENT_REMOTE &&
+        (is_dpdk || strcmp(options->driver, "verbs") == 0)) {
+        snprintf(error, error_bytes, "--client remote: this command has none over %s",
+                 options->driver);
+        return false;
+    }
+    if (options->node != 0 || options->peers[0] == '\0')
+        return true;
+    if (tr_perf_peers_parse(options->peers, peers, &count, error, error_bytes) != TR_OK)
+        return false;
+    options->replicas = count;
+    return true;
+}
+
 /* Defaults that depend on the command, the machine or other options. */
 static bool fill_in(struct tr_perf_options *options, char *error, size_t error_bytes)
 {
@@ -287,7 +321,7 @@ static bool fill_in(struct tr_perf_options *options, char *error, size_t error_b
         snprintf(error, error_bytes, "--rate is of the open loop: add --mode open");
         return false;
     }
-    if ((options->node != 0) != (options->peers[0] != '\0') ||
+    if ((options->node != 0 && options->peers[0] == '\0') ||
         (options->command == TR_PERF_NODE && options->node == 0)) {
         snprintf(error, error_bytes, "a cluster of several machines needs both --node and --peers");
         return false;
@@ -300,6 +334,8 @@ static bool fill_in(struct tr_perf_options *options, char *error, size_t error_b
         snprintf(error, error_bytes, "--client remote is for replicas on one machine");
         return false;
     }
+    if (!check_places(options, error, error_bytes))
+        return false;
     if (options->window == 0) {
         bool is_single = options->mode == TR_PERF_CLOSED &&
                          (options->command == TR_PERF_LATENCY || options->command == TR_PERF_FLOOR);

@@ -32,6 +32,13 @@ enum tr_perf_client {
     TR_PERF_CLIENT_REMOTE = 1, /* trireme/client.h, over the same driver */
 };
 
+/* Interfaces that join replicas of this machine over the driver dpdk. */
+enum tr_perf_veth {
+    TR_PERF_VETH_OFF = 0, /* none: memif, or the devices of --driver-options */
+    TR_PERF_VETH_PACKET = 1,
+    TR_PERF_VETH_XDP = 2,
+};
+
 #define TR_PERF_TEXT_MAX 256
 
 /* What was asked. Defaults that depend on the command are filled in by tr_perf_options_parse. */
@@ -50,6 +57,7 @@ struct tr_perf_options {
     uint64_t idle;      /* enum tr_idle */
     uint64_t one_sided; /* enum tr_perf_one_sided */
     uint64_t client;    /* enum tr_perf_client */
+    uint64_t veth;      /* enum tr_perf_veth */
     uint64_t mode;      /* enum tr_perf_mode */
     double rate;        /* commands a second, open loop; 0: not given */
     uint64_t log_bytes; /* of each replica's log */
@@ -58,7 +66,7 @@ struct tr_perf_options {
     uint64_t stopped;   /* 1: the engine's followers stand still while it is loaded */
     uint64_t variants;  /* 1: print each variant of the floor */
     uint64_t node;      /* own id in a cluster of several machines; 0: all replicas are here */
-    char peers[1024];   /* ID=ADDRESS,... */
+    char peers[1024];   /* ID=ADDRESS,...; without `node` those of replicas that are all here */
     uint64_t verbose;   /* 1: the engine's log goes to stderr */
     char json[TR_PERF_TEXT_MAX];
     char hgrm[TR_PERF_TEXT_MAX];

@@ -8,15 +8,24 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Room for what a run's driver is called. */
+#define DRIVER_TEXT_MAX (TR_PERF_TEXT_MAX + 32)
+
 /* Percentiles of the table, in millionths. */
 static const struct {
     const char *name;
     uint32_t ppm;
 } percentiles[] = {{"p50", 500000}, {"p99", 990000}, {"p99.9", 999000}, {"p99.99", 999900}};
 
-static const char *driver_text(const struct tr_perf_run *run)
+/* The driver and how it is used: "shm one-sided", "dpdk over AF_XDP". */
+static const char *driver_text(char text[DRIVER_TEXT_MAX], const struct tr_perf_run *run)
 {
-    return run->floor != NULL ? run->floor->table->name : run->options->driver;
+    static const char *const ways[] = {"", " over AF_PACKET", " over AF_XDP"};
+    if (run->floor != NULL && run->floor->table->name != NULL)
+        return run->floor->table->name;
+    snprintf(text, DRIVER_TEXT_MAX, "%s%s%s", run->options->driver, ways[run->options->veth],
+             run->is_one_sided ? " one-sided" : "");
+    return text;
 }
 
 static void cores_text(char *text, size_t bytes, const struct tr_perf_run *run)
@@ -34,6 +43,7 @@ void tr_perf_report_text(char *text, size_t bytes, const struct tr_perf_run *run
     const struct tr_perf_options *o = run->options;
     char cores[64];
     char load[64];
+    char driver[DRIVER_TEXT_MAX];
     cores_text(cores, sizeof(cores), run);
     if (pairs->offer.mode == TR_PERF_OPEN)
         snprintf(load, sizeof(load), "open loop, %.0f/s", pairs->offer.rate);
@@ -42,7 +52,7 @@ void tr_perf_report_text(char *text, size_t bytes, const struct tr_perf_run *run
     snprintf(text, bytes,
              "%s, %" PRIu64 " replicas, %" PRIu64 " B, %s, batch %" PRIu64
              ", memory; CPUs %s%s, %s; %u pairs of %.2f s",
-             driver_text(run), o->replicas, o->size_bytes, load, o->batch, cores,
+             driver_text(driver, run), o->replicas, o->size_bytes, load, o->batch, cores,
              o->processes ? " (processes)" : "", tr_perf_idle_name(run->idle), pairs->count,
              pairs->offer.slice_seconds);
 }
@@ -168,9 +178,10 @@ void tr_perf_report_variants(FILE *out, const struct tr_perf_run *run,
                              const struct tr_perf_offer *offer)
 {
     const struct tr_perf_floor_table *table = run->floor->table;
-    fprintf(out, "variants of the %s floor, %s %u, the best of %d slices each:\n", table->name,
-            offer->mode == TR_PERF_OPEN ? "open loop, window" : "window", offer->window,
-            TR_PERF_CHOICE_ROUNDS);
+    char driver[DRIVER_TEXT_MAX];
+    fprintf(out, "variants of the %s floor, %s %u, the best of %d slices each:\n",
+            driver_text(driver, run), offer->mode == TR_PERF_OPEN ? "open loop, window" : "window",
+            offer->window, TR_PERF_CHOICE_ROUNDS);
     fprintf(out, "    %-40s %12s %12s\n", "", "p50", "commands/s");
     for (uint32_t i = 0; i < table->variant_count; i++) {
         const struct tr_perf_floor_variant *v = &table->variants[i];
@@ -215,11 +226,13 @@ static void put_quartiles(struct tr_perf_json *json, const char *key,
 static void put_question(struct tr_perf_json *json, const struct tr_perf_run *run,
                          const struct tr_perf_pairs *pairs)
 {
+    static const char *const veths[] = {"off", "packet", "xdp"};
     const struct tr_perf_options *o = run->options;
     char text[512];
     tr_perf_json_text(json, "command", tr_perf_command_name(o->command));
     tr_perf_json_text(json, "driver", o->driver);
     tr_perf_json_flag(json, "one_sided", run->is_one_sided);
+    tr_perf_json_text(json, "veth", veths[o->veth]);
     tr_perf_json_text(json, "client", o->client == TR_PERF_CLIENT_REMOTE ? "remote" : "local");
     tr_perf_json_integer(json, "replicas", o->replicas);
     tr_perf_json_integer(json, "size_bytes", o->size_bytes);
@@ -358,9 +371,11 @@ static const char *title_of(enum tr_perf_command command)
 static void write_svg(FILE *file, const struct tr_perf_run *run,
                       const struct tr_perf_findings *findings)
 {
-    char title[128 + TR_PERF_TEXT_MAX];
+    char title[128 + DRIVER_TEXT_MAX];
+    char driver[DRIVER_TEXT_MAX];
     char text[512];
-    snprintf(title, sizeof(title), "%s, %s", title_of(run->options->command), driver_text(run));
+    snprintf(title, sizeof(title), "%s, %s", title_of(run->options->command),
+             driver_text(driver, run));
     tr_perf_report_text(text, sizeof(text), run, findings->pairs);
     if (findings->points != NULL)
         tr_perf_chart_sweep(file, title, text, findings->points, findings->point_count);

@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "drivers/module.h"
 #include "perf/progress.h"
+#include "perf/veth.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -125,7 +126,8 @@ static int open_floor(struct tr_perf_run *run, const struct tr_perf_offer *offer
         .workers = run->workers,
         .idle = run->idle,
         .driver = o->driver,
-        .driver_options = o->driver_options,
+        .places = &run->places,
+        .engine = run->engine,
     };
     if (run->far == NULL)
         return tr_perf_floor_table_of(kind)->open(&shape, &run->floor, error, error_bytes);
@@ -168,26 +170,50 @@ static int open_engine(struct tr_perf_run *run, char *error, size_t error_bytes)
     tr_perf_run_follow_begin(run);
     result = tr_perf_engine_settle(run->engine, error, error_bytes);
     int ended = tr_perf_run_follow_end(run);
-    return result != TR_OK ? result : ended;
+    if (result == TR_OK)
+        result = ended;
+    return result;
+}
+
+static int make_engine(struct tr_perf_run *run, char *error, size_t error_bytes)
+{
+    const struct tr_perf_engine_setup setup = {.options = run->options,
+                                               .places = &run->places,
+                                               .is_one_sided = run->is_one_sided,
+                                               .workers = run->workers,
+                                               .idle = run->idle};
+    return tr_perf_engine_make(&setup, &run->engine, error, error_bytes);
+}
+
+/* Where the replicas are, and what they are joined by. */
+static int make_places(struct tr_perf_run *run, char *error, size_t error_bytes)
+{
+    const struct tr_perf_options *o = run->options;
+    int result = tr_perf_places_make(o, &run->places, error, error_bytes);
+    if (result == TR_OK && o->veth != TR_PERF_VETH_OFF)
+        result = tr_perf_veth_make(run->places.count, error, error_bytes);
+    return result;
 }
 
 static int open_sides(struct tr_perf_run *run, enum tr_perf_sides sides,
                       const struct tr_perf_offer *offer, char *error, size_t error_bytes)
 {
     int result = resolve_one_sided(run, error, error_bytes);
+    if (result == TR_OK)
+        result = make_places(run, error, error_bytes);
     if (result == TR_OK && run->options->node != 0)
         result = tr_perf_far_open(run->options, &run->far, error, error_bytes);
+    if (result == TR_OK && (sides & TR_PERF_SIDE_ENGINE))
+        result = make_engine(run, error, error_bytes);
     if (result == TR_OK && (sides & TR_PERF_SIDE_FLOOR))
         result = open_floor(run, offer, error, error_bytes);
-    if (result == TR_OK && (sides & TR_PERF_SIDE_ENGINE))
-        result = tr_perf_engine_make(run->options, run->is_one_sided, run->workers, run->idle,
-                                     &run->engine, error, error_bytes);
     if (result == TR_OK)
         result = open_crew(run, error, error_bytes);
-    if (result == TR_OK && run->floor != NULL)
-        result = tr_perf_run_choose(run, offer, error, error_bytes);
+    /* A floor that takes the engine's ports needs them open. */
     if (result == TR_OK && run->engine != NULL)
         result = open_engine(run, error, error_bytes);
+    if (result == TR_OK && run->floor != NULL)
+        result = tr_perf_run_choose(run, offer, error, error_bytes);
     return result;
 }
 
@@ -518,6 +544,7 @@ void tr_perf_run_close(struct tr_perf_run *run)
     tr_perf_far_close(run->far);
     if (run->floor != NULL)
         run->floor->table->close(run->floor);
+    tr_perf_places_remove(&run->places);
     free(run->start_ns);
     free(run);
 }

@@ -38,6 +38,7 @@ struct tr_perf_variant_result {
 
 struct tr_perf_run {
     const struct tr_perf_options *options;
+    struct tr_perf_places places;
     uint32_t workers;
     enum tr_idle idle;
     bool is_one_sided;

@@ -14,40 +14,12 @@ import tempfile
 import unittest
 import xml.etree.ElementTree
 
+from keys import KEYS
+
 PROGRAM = sys.argv.pop(1)
 DRIVERS = ("shm", "udp", "loop")
 LIMIT_SECONDS = 90
 BRIEF = ["--seconds", "0.12", "--pairs", "3"]
-
-# Design section 8: what every object has at least, and what may be null.
-KEYS = {
-    "driver": str,
-    "replicas": int,
-    "size_bytes": int,
-    "durability": str,
-    "window": int,
-    "batch": int,
-    "mode": str,
-    "rate": (int, float, type(None)),
-    "commands": int,
-    "seconds": (int, float),
-    "commands_per_s": (int, float),
-    "p50_ns": int,
-    "p99_ns": int,
-    "p999_ns": int,
-    "p9999_ns": int,
-    "max_ns": int,
-    "floor_p50_ns": (int, float, type(None)),
-    "ratio_p50": (int, float, type(None)),
-    "floor_per_s": (int, float, type(None)),
-    "ratio_throughput": (int, float, type(None)),
-    "cores": str,
-    "cpu": str,
-    "idle": str,
-    "steal": (int, float),
-    "version": str,
-}
-
 
 def perf(*arguments):
     """Runs the program to its end. Returns its exit status, standard output and error."""

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -20,11 +21,23 @@ struct Case {
 
 std::string name_of(const testing::TestParamInfo<Case> &info)
 {
-    static const char *const kinds[] = {"Shm", "OneSided", "Udp"};
+    static const char *const kinds[] = {"Shm", "OneSided", "Udp", "Port"};
     const Case &c = info.param;
     return std::string(kinds[c.kind]) + "Followers" + std::to_string(c.followers) + "Workers" +
            std::to_string(c.workers) + "Window" + std::to_string(c.window) + "Batch" +
            std::to_string(c.batch);
+}
+
+// Names of replicas over the driver shm, which can whatever a floor of ports needs.
+tr_perf_places shm_places(uint32_t count)
+{
+    tr_perf_options options = {};
+    tr_perf_places places;
+    char error[256] = "";
+    strcpy(options.driver, "shm");
+    options.replicas = count;
+    EXPECT_EQ(tr_perf_places_make(&options, &places, error, sizeof(error)), TR_OK) << error;
+    return places;
 }
 
 class Floor : public testing::TestWithParam<Case>
@@ -37,9 +50,10 @@ TEST_P(Floor, EveryVariantCompletesEveryCommand)
 {
     const Case &c = GetParam();
     const tr_perf_floor_table *table = tr_perf_floor_table_of(c.kind);
+    const tr_perf_places places = shm_places(c.followers + 1);
     tr_perf_floor_shape shape = {
         64,        c.batch,       c.window, c.followers, (c.followers + 1) / 2,
-        c.workers, TR_IDLE_YIELD, nullptr,  nullptr};
+        c.workers, TR_IDLE_YIELD, "shm",    &places,     nullptr};
     tr_perf_floor *floor = nullptr;
     char error[256] = "";
     ASSERT_EQ(table->open(&shape, &floor, error, sizeof(error)), 0) << error;
@@ -83,7 +97,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{TR_PERF_FLOOR_SHM_ONE_SIDED, 2, 0, 16, 4},
                     Case{TR_PERF_FLOOR_UDP, 2, 1, 1, 1}, Case{TR_PERF_FLOOR_UDP, 2, 1, 1024, 1},
                     Case{TR_PERF_FLOOR_UDP, 2, 1, 1024, 32}, Case{TR_PERF_FLOOR_UDP, 4, 2, 64, 4},
-                    Case{TR_PERF_FLOOR_UDP, 2, 0, 16, 1}, Case{TR_PERF_FLOOR_UDP, 0, 0, 1, 1}),
+                    Case{TR_PERF_FLOOR_UDP, 2, 0, 16, 1}, Case{TR_PERF_FLOOR_UDP, 0, 0, 1, 1},
+                    Case{TR_PERF_FLOOR_PORT, 2, 1, 1, 1}, Case{TR_PERF_FLOOR_PORT, 2, 1, 1024, 1},
+                    Case{TR_PERF_FLOOR_PORT, 4, 2, 64, 4}, Case{TR_PERF_FLOOR_PORT, 2, 0, 16, 4},
+                    Case{TR_PERF_FLOOR_PORT, 0, 0, 1, 1}),
     name_of);
 
 TEST(FloorRecords, ARecordHasItsHeadersAndIsPadded)
@@ -97,7 +114,7 @@ TEST(FloorRecords, ARecordHasItsHeadersAndIsPadded)
 
 TEST(FloorRecords, ADatagramThatCannotBeIsRefusedWithItsSize)
 {
-    tr_perf_floor_shape shape = {1 << 20, 1, 1, 2, 1, 1, TR_IDLE_YIELD, nullptr, nullptr};
+    tr_perf_floor_shape shape = {1 << 20, 1, 1, 2, 1, 1, TR_IDLE_YIELD, nullptr, nullptr, nullptr};
     tr_perf_floor *floor = nullptr;
     char error[256] = "";
     EXPECT_EQ(tr_perf_floor_udp.open(&shape, &floor, error, sizeof(error)), TR_ETOOBIG);

@@ -101,6 +101,13 @@ TEST(Options, WrongValuesAreRefusedWithWhatTheyMayBe)
         {{"latency", "extra"}, "no such option"},
         {{"latency", "--driver", std::string(300, 'x')}, "at most 255"},
         {{"latency", "--node", "1"}, "both --node and --peers"},
+        {{"latency", "--peers", "nobody"}, "ID=ADDRESS"},
+        {{"latency", "--veth", "xdp"}, "of the driver dpdk"},
+        {{"latency", "--veth", "tap"}, "off packet xdp"},
+        {{"latency", "--veth", "xdp", "--driver", "dpdk", "--driver-options", "mtu=1500,device=x"},
+         "instead of a device"},
+        {{"node", "--veth", "xdp"}, "no such option of node"},
+        {{"latency", "--client", "remote", "--driver", "verbs"}, "none over verbs"},
         {{"node"}, "both --node and --peers"},
         {{"latency", "--client", "far"}, "local remote"},
         {{"latency", "--client", "remote", "--node", "1", "--peers", "1=a:1"}, "one machine"},
@@ -113,6 +120,14 @@ TEST(Options, WrongValuesAreRefusedWithWhatTheyMayBe)
         EXPECT_EQ(p.outcome, TR_PERF_PARSED_ERROR) << c.said;
         EXPECT_NE(p.error.find(c.said), std::string::npos) << p.error;
     }
+}
+
+TEST(Options, PeersWithoutANodeAreTheReplicasOfThisMachine)
+{
+    Parsed p = parse({"latency", "--driver", "verbs", "--peers", "7=a:1,2=b:1,5=c:1,9=d:1,1=e:1"});
+    ASSERT_EQ(p.outcome, TR_PERF_PARSED_RUN) << p.error;
+    EXPECT_EQ(p.options.replicas, 5u);
+    EXPECT_EQ(p.options.node, 0u);
 }
 
 TEST(Options, HelpListsTheOptionsOfItsCommandOnly)

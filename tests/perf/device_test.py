@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Runs trireme-perf briefly over a driver that needs a device: device_test.py PROGRAM KIND, with KIND one of
+packet, xdp (the driver dpdk on veth interfaces, by AF_PACKET and AF_XDP), nic (on the NICs of tests/vm).
+
+What is asserted holds on any machine however slow: see command_test.py."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from keys import KEYS
+
+PROGRAM, KIND = sys.argv[1:]
+del sys.argv[1:]
+LIMIT_SECONDS = 250
+SKIP = 77
+VETHS = ("packet", "xdp")
+
+HOW = {
+    "packet": ["--driver", "dpdk", "--veth", "packet"],
+    "xdp": ["--driver", "dpdk", "--veth", "xdp"],
+    "nic": ["--driver", "dpdk", "--driver-options",
+            "device=0000:00:1%n.0," + os.environ.get("TRIREME_NIC_OPTIONS", "")],
+}  # fmt: skip
+
+
+def why_not():
+    """Why this machine cannot run it; "" if it can."""
+    if KIND not in VETHS:
+        return ""
+    if os.geteuid() != 0:
+        return "network namespaces need the rights of root"
+    made = subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True, text=True, check=False)
+    return made.stderr.strip()
+
+
+class Devices(unittest.TestCase):
+    def run_json(self, *arguments):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "out.json")
+            done = subprocess.run(
+                [PROGRAM, *arguments, *HOW[KIND], "--json", path],
+                capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False,
+            )  # fmt: skip
+            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            print(done.stdout)
+            with open(path, encoding="utf-8") as file:
+                found = json.load(file)
+        for key, kind in KEYS.items():
+            self.assertIn(key, found)
+            self.assertIsInstance(found[key], kind, key)
+        self.assertTrue(found["digests_equal"])
+        self.assertEqual(found["driver"], HOW[KIND][1])
+        self.assertEqual(found["veth"], KIND if KIND in VETHS else "off")
+        self.assertGreater(found["commands"], 0)
+        for key in ("floor_p50_ns", "ratio_p50", "floor_per_s", "ratio_throughput"):
+            self.assertGreater(found[key], 0, key)
+        return found
+
+    def test_one_at_a_time(self):
+        found = self.run_json("latency", "--seconds", "0.4", "--pairs", "2")
+        self.assertEqual((found["window"], found["pairs"]), (1, 2))
+
+    def test_many_at_a_time(self):
+        found = self.run_json("throughput", "--batch", "16", "--window", "256", "--seconds", "0.4", "--pairs", "2")
+        self.assertEqual((found["window"], found["batch"]), (256, 16))
+
+    def test_floor_alone(self):
+        done = subprocess.run(
+            [PROGRAM, "floor", *HOW[KIND], "--variants", "--seconds", "0.2", "--pairs", "2"],
+            capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False,
+        )  # fmt: skip
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertRegex(done.stdout, r"(?m)^  \* ")
+
+    @unittest.skipUnless(KIND in VETHS, "there is nothing to remove")
+    def test_nothing_is_left(self):
+        before = os.listdir("/sys/class/net"), os.listdir("/tmp")
+        self.run_json("latency", "--seconds", "0.1", "--pairs", "1")
+        self.assertEqual(sorted(before[0]), sorted(os.listdir("/sys/class/net")))
+        left = set(os.listdir("/tmp")) - set(before[1])
+        self.assertEqual([name for name in left if name.startswith("trireme-perf-")], [])
+
+
+if __name__ == "__main__":
+    reason = why_not()
+    if reason:
+        print("not tested: " + reason)
+        sys.exit(SKIP)
+    unittest.main()

@@ -1,0 +1,30 @@
+"""The keys of the JSON that every command of trireme-perf writes."""
+
+# What every object has at least, and what may be null.
+KEYS = {
+    "driver": str,
+    "replicas": int,
+    "size_bytes": int,
+    "durability": str,
+    "window": int,
+    "batch": int,
+    "mode": str,
+    "rate": (int, float, type(None)),
+    "commands": int,
+    "seconds": (int, float),
+    "commands_per_s": (int, float),
+    "p50_ns": int,
+    "p99_ns": int,
+    "p999_ns": int,
+    "p9999_ns": int,
+    "max_ns": int,
+    "floor_p50_ns": (int, float, type(None)),
+    "ratio_p50": (int, float, type(None)),
+    "floor_per_s": (int, float, type(None)),
+    "ratio_throughput": (int, float, type(None)),
+    "cores": str,
+    "cpu": str,
+    "idle": str,
+    "steal": (int, float),
+    "version": str,
+}
