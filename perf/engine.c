@@ -54,10 +54,12 @@ struct tr_perf_engine {
     bool is_one_sided;
     struct replica replicas[TR_VOTERS_MAX]; /* the first is the leader's */
     struct tr_peer peers[TR_VOTERS_MAX];
-    struct board *board;        /* shared */
-    void *fabric;               /* loop */
-    struct tr_session *session; /* NULL with a remote client */
-    struct tr_client *client;   /* NULL without one */
+    struct board *board;              /* shared */
+    void *fabric;                     /* loop */
+    struct tr_session *session;       /* NULL with a remote client */
+    struct tr_client *client;         /* NULL without one */
+    struct tr_port_stats port_before; /* when counting began, and the slots committed then */
+    uint64_t slots_before;
     /* The load. */
     struct tr_perf_slice *slice; /* under way; NULL: completions are only counted */
     uint64_t submitted;          /* commands, of all slices */
@@ -447,6 +449,37 @@ struct tr_port *tr_perf_engine_port(const struct tr_perf_engine *e, uint32_t ind
     return node != NULL ? node->lcore[0].port : NULL;
 }
 
+static struct tr_port_stats port_stats_of(const struct tr_perf_engine *e)
+{
+    struct tr_port_stats stats = {0};
+    struct tr_port *port = tr_perf_engine_port(e, 0);
+    if (port != NULL)
+        tr_port_driver(port)->stats(port, &stats);
+    return stats;
+}
+
+void tr_perf_engine_count_anew(struct tr_perf_engine *e)
+{
+    struct tr_group_status status;
+    tr_group_status(e->replicas[0].group, &status);
+    e->port_before = port_stats_of(e);
+    e->slots_before = status.slot_commit;
+}
+
+/* What the leader's port has counted since. */
+static struct tr_port_stats port_stats_since(const struct tr_perf_engine *e)
+{
+    struct tr_port_stats stats = port_stats_of(e);
+    uint64_t now[sizeof(stats) / sizeof(uint64_t)];
+    uint64_t before[sizeof(stats) / sizeof(uint64_t)];
+    memcpy(now, &stats, sizeof(stats));
+    memcpy(before, &e->port_before, sizeof(stats));
+    for (uint32_t i = 0; i < TR_ARRAY_COUNT(now); i++)
+        now[i] -= before[i];
+    memcpy(&stats, now, sizeof(stats));
+    return stats;
+}
+
 int tr_perf_engine_finish(struct tr_perf_engine *e, struct tr_perf_engine_result *out)
 {
     const uint64_t begin_ns = tr_perf_now_ns();
@@ -466,7 +499,9 @@ int tr_perf_engine_finish(struct tr_perf_engine *e, struct tr_perf_engine_result
         .elections = status.elections,
         .log_wraps = status.log_wraps,
         .snapshots_made = status.snapshots_made,
+        .slots = status.slot_commit - e->slots_before,
     };
+    out->port = port_stats_since(e);
     for (uint32_t i = 1; i < e->local_count; i++)
         if (tr_perf_load_machine_digest(&e->board->machines[i]) != out->digest)
             out->are_digests_equal = false;

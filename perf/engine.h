@@ -22,6 +22,10 @@ struct tr_perf_engine_result {
     uint32_t one_sided_peers;
     bool are_digests_equal;
     uint64_t elections, log_wraps, snapshots_made;
+    /* What the leader's port was given since the cluster first settled, and the slots that were
+     * committed meanwhile. */
+    struct tr_port_stats port;
+    uint64_t slots;
 };
 
 /* How it is to be made. */
@@ -82,6 +86,9 @@ const char *tr_perf_engine_cluster(const struct tr_perf_engine *engine);
 /* The port of a replica of this process, the leader's first; NULL: it is not open here. Between
  * slices, when nobody polls the node, it can be used as any port is. Thread: the replica's. */
 struct tr_port *tr_perf_engine_port(const struct tr_perf_engine *engine, uint32_t index);
+
+/* Counts from here on (see tr_perf_engine_result). */
+void tr_perf_engine_count_anew(struct tr_perf_engine *engine);
 
 /* Closes the leader's node; the followers' are closed by their job. */
 void tr_perf_engine_close(struct tr_perf_engine *engine);

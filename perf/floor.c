@@ -15,6 +15,8 @@ const struct tr_perf_floor_table *tr_perf_floor_table_of(enum tr_perf_floor_kind
         return &tr_perf_floor_udp;
     case TR_PERF_FLOOR_PORT:
         return &tr_perf_floor_port;
+    case TR_PERF_FLOOR_WRITE:
+        return &tr_perf_floor_write;
     }
     return NULL;
 }

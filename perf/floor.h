@@ -10,7 +10,9 @@
  * full fence, then the fence words are read: complete. The followers drain their rings meanwhile
  *   udp            a datagram to each follower, who answers with one; complete at the first answer
  *   loop           as shm, all on one thread
- *   dpdk           as udp, through ports of the driver itself: its raw round trip
+ *   dpdk, verbs    as udp, through ports of the driver itself: its raw round trip
+ *   verbs one-sided  a WRITE of the record into each follower's ring, through the driver; complete
+ * at the first completion
  *
  * Commands are batched into records as the engine may: what was submitted at a flush, up to
  * `batch` commands a record. */
@@ -32,6 +34,7 @@ enum tr_perf_floor_kind {
     TR_PERF_FLOOR_SHM_ONE_SIDED = 1,
     TR_PERF_FLOOR_UDP = 2,
     TR_PERF_FLOOR_PORT = 3,
+    TR_PERF_FLOOR_WRITE = 4,
 };
 
 /* What the floor has to imitate. */
@@ -93,6 +96,7 @@ extern const struct tr_perf_floor_table tr_perf_floor_shm;
 extern const struct tr_perf_floor_table tr_perf_floor_shm_one_sided;
 extern const struct tr_perf_floor_table tr_perf_floor_udp;
 extern const struct tr_perf_floor_table tr_perf_floor_port;
+extern const struct tr_perf_floor_table tr_perf_floor_write;
 
 /* The floor of several machines, by UDP. The load has the hub, each follower a leaf; each tells the
  * other its port by means of its own. */

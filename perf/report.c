@@ -118,6 +118,28 @@ static void print_medians(FILE *out, const struct tr_perf_comparison *c)
             c->ratio_per_s.low, c->ratio_per_s.high);
 }
 
+/* Of slots committed and followers: a write is one of them, unless it was done twice or a ring came
+ * round. 0: nothing was committed. */
+static double per_follower_slot(const struct tr_perf_engine_result *result, uint64_t count)
+{
+    double writes = (double)result->slots * (result->replicas - 1);
+    return writes > 0 ? (double)count / writes : 0;
+}
+
+/* What a device was asked to do, where the driver hands its writes to one. */
+static void print_writes(FILE *out, const struct tr_perf_engine_result *result)
+{
+    const struct tr_port_stats *p = &result->port;
+    if (p->write_requests == 0)
+        return;
+    fprintf(out,
+            "%" PRIu64 " slots: %.3f writes, %.3f work requests, %.3f doorbells a slot and "
+            "follower; %" PRIu64 " bytes copied, %" PRIu64 " writes broken\n",
+            result->slots, per_follower_slot(result, p->writes),
+            per_follower_slot(result, p->write_requests),
+            per_follower_slot(result, p->write_doorbells), p->write_copied_bytes, p->writes_broken);
+}
+
 static void print_machine(FILE *out, const struct tr_perf_run *run,
                           const struct tr_perf_pairs *pairs)
 {
@@ -171,6 +193,8 @@ void tr_perf_report_print(FILE *out, const struct tr_perf_run *run,
                 result->replicas, result->are_digests_equal ? "equal" : "DIFFER", result->commands,
                 result->digest, result->log_wraps, result->snapshots_made, result->elections,
                 result->one_sided_peers);
+    if (has_engine)
+        print_writes(out, result);
     print_machine(out, run, pairs);
 }
 
@@ -316,6 +340,16 @@ static void put_details(struct tr_perf_json *json, const struct tr_perf_pairs *p
     tr_perf_json_integer(json, "log_wraps", result->log_wraps);
     tr_perf_json_integer(json, "elections", result->elections);
     tr_perf_json_integer(json, "one_sided_peers", result->one_sided_peers);
+    tr_perf_json_integer(json, "slots", result->slots);
+    tr_perf_json_integer(json, "writes", result->port.writes);
+    tr_perf_json_integer(json, "write_requests", result->port.write_requests);
+    tr_perf_json_integer(json, "write_doorbells", result->port.write_doorbells);
+    tr_perf_json_integer(json, "write_copied_bytes", result->port.write_copied_bytes);
+    tr_perf_json_integer(json, "writes_broken", result->port.writes_broken);
+    tr_perf_json_number(json, "requests_per_follower_slot",
+                        per_follower_slot(result, result->port.write_requests));
+    tr_perf_json_number(json, "doorbells_per_follower_slot",
+                        per_follower_slot(result, result->port.write_doorbells));
 }
 
 static void put_points(struct tr_perf_json *json, const struct tr_perf_load_point *points,

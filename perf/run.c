@@ -78,8 +78,8 @@ static bool floor_kind_of(const char *driver, bool is_one_sided, enum tr_perf_fl
 {
     if (strcmp(driver, "udp") == 0)
         *kind = TR_PERF_FLOOR_UDP;
-    else if (strcmp(driver, "dpdk") == 0)
-        *kind = TR_PERF_FLOOR_PORT;
+    else if (strcmp(driver, "dpdk") == 0 || strcmp(driver, "verbs") == 0)
+        *kind = is_one_sided ? TR_PERF_FLOOR_WRITE : TR_PERF_FLOOR_PORT;
     else if (strcmp(driver, "shm") == 0 || strcmp(driver, "loop") == 0)
         *kind = is_one_sided ? TR_PERF_FLOOR_SHM_ONE_SIDED : TR_PERF_FLOOR_SHM;
     else
@@ -172,6 +172,8 @@ static int open_engine(struct tr_perf_run *run, char *error, size_t error_bytes)
     int ended = tr_perf_run_follow_end(run);
     if (result == TR_OK)
         result = ended;
+    if (result == TR_OK)
+        tr_perf_engine_count_anew(run->engine);
     return result;
 }
 

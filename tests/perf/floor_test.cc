@@ -21,7 +21,7 @@ struct Case {
 
 std::string name_of(const testing::TestParamInfo<Case> &info)
 {
-    static const char *const kinds[] = {"Shm", "OneSided", "Udp", "Port"};
+    static const char *const kinds[] = {"Shm", "OneSided", "Udp", "Port", "Write"};
     const Case &c = info.param;
     return std::string(kinds[c.kind]) + "Followers" + std::to_string(c.followers) + "Workers" +
            std::to_string(c.workers) + "Window" + std::to_string(c.window) + "Batch" +
@@ -100,7 +100,11 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{TR_PERF_FLOOR_UDP, 2, 0, 16, 1}, Case{TR_PERF_FLOOR_UDP, 0, 0, 1, 1},
                     Case{TR_PERF_FLOOR_PORT, 2, 1, 1, 1}, Case{TR_PERF_FLOOR_PORT, 2, 1, 1024, 1},
                     Case{TR_PERF_FLOOR_PORT, 4, 2, 64, 4}, Case{TR_PERF_FLOOR_PORT, 2, 0, 16, 4},
-                    Case{TR_PERF_FLOOR_PORT, 0, 0, 1, 1}),
+                    Case{TR_PERF_FLOOR_PORT, 0, 0, 1, 1}, Case{TR_PERF_FLOOR_WRITE, 2, 1, 1, 1},
+                    Case{TR_PERF_FLOOR_WRITE, 2, 1, 1024, 1},
+                    Case{TR_PERF_FLOOR_WRITE, 2, 1, 1024, 32},
+                    Case{TR_PERF_FLOOR_WRITE, 4, 2, 64, 4}, Case{TR_PERF_FLOOR_WRITE, 2, 0, 16, 4},
+                    Case{TR_PERF_FLOOR_WRITE, 0, 0, 1, 1}),
     name_of);
 
 TEST(FloorRecords, ARecordHasItsHeadersAndIsPadded)
