@@ -229,6 +229,7 @@ static void add_lcore_counters(struct tr_node *node, struct tr_lcore *l)
         {"rx_dropped", "lost for want of room"},
         {"rx_misplaced", "datagrams that the device gave to another core than theirs"},
         {"tx_full", "messages that a full queue refused"},
+        {"tx_attached", "datagrams whose payload the device took from where it lay"},
         {"tx_errors", "messages lost at once: refused by the system, or the peer is down"},
         {"writes", "one-sided writes"},
         {"write_bytes", "their bytes"},

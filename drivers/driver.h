@@ -112,6 +112,7 @@ struct tr_port_stats {
     uint64_t rx_misplaced; /* datagrams that the device gave to this queue, and that went on to the
                               one that they were for */
     uint64_t tx_full;      /* messages offered and not taken */
+    uint64_t tx_attached;  /* datagrams whose payload the device took from where it lay */
     uint64_t tx_errors; /* of tx_messages, those that were lost at once: the system refused them, or
                            the peer is down */
     uint64_t writes, write_bytes, writes_refused, writes_broken;

@@ -104,6 +104,7 @@ static int probe(struct dpdk_device *device, const struct dpdk_device_setup *set
 static void choose_offloads(struct dpdk_device *device, const struct dpdk_options *options,
                             const struct rte_eth_dev_info *info, struct rte_eth_conf *conf)
 {
+    const uint64_t chains = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     const uint64_t rx = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM | RTE_ETH_RX_OFFLOAD_UDP_CKSUM;
     const uint64_t tx = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM;
     device->has_checksum_rx = (info->rx_offload_capa & rx) == rx;
@@ -113,6 +114,11 @@ static void choose_offloads(struct dpdk_device *device, const struct dpdk_option
     if (device->has_checksum_tx)
         conf->txmode.offloads |= tx;
     conf->txmode.offloads |= info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+    /* Memif's driver copies, and is not asked for its zero-copy= (memif.c). */
+    device->copies_chains = device->is_memif && (info->tx_offload_capa & chains) != 0 &&
+                            (conf->txmode.offloads & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE) == 0;
+    if (device->copies_chains)
+        conf->txmode.offloads |= chains;
     device->tells_links = (*info->dev_flags & RTE_ETH_DEV_INTR_LSC) != 0;
     conf->intr_conf.lsc = device->tells_links ? 1 : 0;
 }

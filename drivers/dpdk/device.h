@@ -37,6 +37,7 @@ struct dpdk_options {
     uint64_t mtu;         /* of IP; 0: the device's */
     uint64_t descriptors;
     uint64_t reassembly, strangers;
+    uint64_t attach_bytes;
     bool checksum, pad, iova_pa;
     struct tr_ip gateway_ip; /* of gateway; zero: none */
 };
@@ -78,6 +79,7 @@ struct dpdk_device {
     struct dpdk_memif memif;
     bool tells_links; /* its link's changes come as interrupts */
     bool has_checksum_rx, has_checksum_tx;
+    bool copies_chains; /* takes a frame of several buffers, and gives them back at once */
     uint32_t mtu;
     uint64_t open_queues;   /* bits of those that ports have, */
     uint64_t second_queues; /* and of those that a second port has, too */

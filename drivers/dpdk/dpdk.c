@@ -187,6 +187,10 @@ static int wire_open(struct tr_port *port, uint32_t index, struct dpdk_device *d
     wire->checksum = device->has_checksum_tx                             ? TR_PACKET_CHECKSUM_DEVICE
                      : port->options.checksum && !wire->device->is_memif ? TR_PACKET_CHECKSUM_HERE
                                                                          : TR_PACKET_CHECKSUM_NONE;
+    /* IPv6 has checksums, for which the payload would be read here. */
+    wire->attach_bytes = device->copies_chains && tr_ip_is_v4(&port->own.ip)
+                             ? (uint32_t)port->options.attach_bytes
+                             : UINT32_MAX;
     /* The link to one peer is looked at by the tick, which then makes the peer's events, too. */
     if (lane == 0 && rte_eth_link_get_nowait(wire->id, &link) == 0)
         wire->is_up = link.link_status == RTE_ETH_LINK_UP;

@@ -38,9 +38,11 @@ struct dpdk_wire {
     bool is_second;      /* the queue's first port polls it for this one */
     bool is_polled;      /* memif: only while there is a peer */
     bool is_told_up;     /* the state of the link that was told last */
+    bool has_attached;   /* a message since the last flush: those behind it share a push instead */
     uint32_t lane;       /* of the only peer behind it (memif); 0: of everybody */
     uint32_t link_count; /* of changes that the device told, seen */
     enum tr_packet_checksum checksum;
+    uint32_t attach_bytes;  /* payloads from so many on are not copied; UINT32_MAX: all are */
     struct tr_endpoint own; /* with the device's Ethernet address, and this port's UDP port */
     struct rte_mempool *pool;
     uint32_t stash_count;
@@ -203,6 +205,12 @@ struct rte_mbuf *tr_dpdk_take_frame(struct dpdk_wire *wire);
 /* Puts a complete frame behind those that wait. Returns: false when there is no room; the frame is
  * the caller's still. */
 bool tr_dpdk_queue_frame(struct tr_port *port, struct dpdk_wire *wire, struct rte_mbuf *frame);
+
+/* Sends a frame of its own to a lane's peer (attach.c): a header, and the next bytes from there,
+ * which the device reads where they lie. Nothing waits for the wire, and its checksum is NONE. When
+ * it returns nobody refers to the bytes any more. Returns: false when it was not sent. */
+bool tr_dpdk_attach(struct tr_port *port, struct dpdk_lane *lane, const void *header,
+                    uint32_t header_bytes, const struct tr_gather_cursor *from, uint32_t bytes);
 
 /* Gives the device what waits. */
 void tr_dpdk_push(struct tr_port *port, struct dpdk_wire *wire);

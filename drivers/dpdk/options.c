@@ -33,6 +33,8 @@ static const struct tr_extra_key extra_keys[] = {
      "UDP checksums over IPv4; default on (memif: never)"},
     {"pad", TR_EXTRA_FLAG, offsetof(struct dpdk_options, pad), 0, 0,
      "align payloads for peers, which must be of this driver; off to talk to udp; default on"},
+    {"attach", TR_EXTRA_COUNT, offsetof(struct dpdk_options, attach_bytes), 64, 65536,
+     "bytes from which a payload goes to memif from where it lies; 65536: never; default 4096"},
     {"reassembly", TR_EXTRA_COUNT, offsetof(struct dpdk_options, reassembly), 1, 64,
      "messages larger than a datagram that a peer may have under way; default 4"},
     {"strangers", TR_EXTRA_COUNT, offsetof(struct dpdk_options, strangers), 1, 64,
@@ -77,6 +79,7 @@ int tr_dpdk_options_read(struct dpdk_options *out, const struct tr_port_options 
                                  .reassembly = 4,
                                  .strangers = 4,
                                  .checksum = true,
+                                 .attach_bytes = 4096,
                                  .pad = true};
     result =
         tr_extra_parse(&extra_table, options->extra, out, options->error, options->error_bytes);

@@ -152,25 +152,61 @@ static bool is_room(struct tr_port *port, struct dpdk_wire *wire, uint32_t frame
            rte_mempool_avail_count(wire->pool) + wire->stash_count >= frames + DPDK_STASH;
 }
 
+/* Gives the device a frame whose payload it reads where that lies, behind those that wait. Returns:
+ * whether it did; if not, nothing has changed. */
+static bool attach(struct tr_port *port, struct dpdk_lane *lane, const uint8_t *header,
+                   uint32_t header_bytes, const struct tr_gather_cursor *from, uint32_t bytes)
+{
+    struct dpdk_wire *wire = &port->wires[lane->wire];
+    if (bytes < wire->attach_bytes || !close_frame(port, lane))
+        return false;
+    tr_dpdk_push(port, wire);
+    return wire->tx_head == wire->tx_count && wire->is_up &&
+           tr_dpdk_attach(port, lane, header, header_bytes, from, bytes);
+}
+
 static bool stage_cut(struct tr_port *port, struct dpdk_lane *lane,
                       const struct tr_segment *segment, uint32_t message_bytes)
 {
     struct dpdk_wire *wire = &port->wires[lane->wire];
     struct tr_gather_cursor gather = {.segment = segment};
     struct tr_cut cut = tr_cut_plan(port->message_next, message_bytes, lane->payload_max);
+    bool is_first = !wire->has_attached;
     if (!is_room(port, wire, cut.count + 1) || !close_frame(port, lane))
         return false;
     for (uint32_t i = 0; i < cut.count; i++) {
         uint32_t bytes = tr_cut_bytes(&cut, i);
+        uint8_t header[TR_PIECE_BYTES];
         uint8_t *at;
+        tr_cut_header(&cut, i, header);
+        if (is_first && attach(port, lane, header, sizeof(header), &gather, bytes)) {
+            wire->has_attached = true;
+            tr_gather_skip(&gather, bytes);
+            continue;
+        }
         bool is_begun = close_frame(port, lane) && begin_frame(port, lane);
         tr_assert(is_begun); /* there was room for all of them */
         at = take_room(lane, tr_align_up_u32(TR_PIECE_BYTES + bytes, 8));
-        tr_cut_header(&cut, i, at);
+        memcpy(at, header, sizeof(header));
         tr_gather_next(&gather, at + TR_PIECE_BYTES, bytes);
     }
-    lane->open_messages++;
+    if (lane->open != NULL)
+        lane->open_messages++;
     port->message_next++;
+    return true;
+}
+
+/* Gives the device a message that fits a frame of its own. Returns: whether it did. */
+static tr_noinline bool attach_whole(struct tr_port *port, struct dpdk_lane *lane,
+                                     const struct tr_segment *segment, uint32_t bytes)
+{
+    const struct tr_gather_cursor gather = {.segment = segment};
+    struct dpdk_wire *wire = &port->wires[lane->wire];
+    uint8_t header[TR_FRAME_BYTES];
+    tr_frame_write(header, bytes);
+    if (!attach(port, lane, header, sizeof(header), &gather, bytes))
+        return false;
+    wire->has_attached = true;
     return true;
 }
 
@@ -192,6 +228,9 @@ static inline bool stage(struct tr_port *port, struct dpdk_lane *lane,
             return stage_cut(port, lane, segment, bytes);
         if (!close_frame(port, lane))
             return false;
+        if (bytes >= wire->attach_bytes && !wire->has_attached &&
+            attach_whole(port, lane, segment, bytes))
+            return true;
         if (wire->tx_count - wire->tx_head >= DPDK_PUSH_FRAMES)
             tr_dpdk_push(port, wire);
         if (!begin_frame(port, lane))
@@ -279,6 +318,7 @@ void tr_dpdk_tx_flush(struct tr_port *port)
     }
     port->open_count = kept;
     for (uint32_t i = 0; i < port->wire_max; i++) {
+        port->wires[i].has_attached = false;
         if (port->wires[i].tx_head != port->wires[i].tx_count)
             tr_dpdk_push(port, &port->wires[i]);
     }
