@@ -227,6 +227,7 @@ static void add_lcore_counters(struct tr_node *node, struct tr_lcore *l)
         {"rx_malformed", "dropped: not of the driver's framing"},
         {"rx_unknown", "from addresses of no peer"},
         {"rx_dropped", "lost for want of room"},
+        {"rx_errors", "frames that were damaged, or lost in the device"},
         {"rx_misplaced", "datagrams that the device gave to another core than theirs"},
         {"tx_full", "messages that a full queue refused"},
         {"tx_attached", "datagrams whose payload the device took from where it lay"},

@@ -109,6 +109,8 @@ struct tr_port_stats {
     uint64_t rx_malformed; /* dropped: not of this driver's framing */
     uint64_t rx_unknown;   /* from an address that is no peer's */
     uint64_t rx_dropped;   /* lost for want of room, as far as the driver can tell */
+    uint64_t rx_errors;    /* frames that the device, for a driver that polls one, says were damaged
+                              or lost in it */
     uint64_t rx_misplaced; /* datagrams that the device gave to this queue, and that went on to the
                               one that they were for */
     uint64_t tx_full;      /* messages offered and not taken */

@@ -542,8 +542,10 @@ static void dpdk_stats(const struct tr_port *port, struct tr_port_stats *out)
     for (uint32_t i = 0; i < port->wire_max && port->queue_index == 0; i++) {
         struct rte_eth_stats stats;
         const struct dpdk_wire *wire = &port->wires[i];
-        if (wire->device != NULL && !wire->is_second && rte_eth_stats_get(wire->id, &stats) == 0)
-            out->rx_dropped += stats.imissed + stats.rx_nombuf;
+        if (wire->device == NULL || wire->is_second || rte_eth_stats_get(wire->id, &stats) != 0)
+            continue;
+        out->rx_dropped += stats.imissed + stats.rx_nombuf;
+        out->rx_errors += stats.ierrors;
     }
 }
 

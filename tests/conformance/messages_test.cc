@@ -464,6 +464,7 @@ TEST_P(Messages, AreCounted)
     EXPECT_EQ(to.stats().rx_bytes - rx_before.rx_bytes, inbox_bytes);
     EXPECT_EQ(to.stats().rx_unknown, rx_before.rx_unknown);
     EXPECT_EQ(to.stats().rx_malformed, 0u);
+    EXPECT_EQ(to.stats().rx_errors, 0u);
     if (exact()) {
         EXPECT_EQ(inbox_bytes, bytes);
         EXPECT_EQ(to.stats().rx_dropped, 0u);
