@@ -189,16 +189,28 @@ static int socket_of(const struct dpdk_device *device, uint64_t memory_nodes)
     return rte_eth_dev_socket_id(device->id);
 }
 
-static struct rte_mempool *take_pool(const struct dpdk_device *device, uint16_t queue,
-                                     uint32_t count, uint16_t room)
+static struct rte_mempool *take_pool_of(const struct dpdk_device *device, uint16_t queue,
+                                        uint32_t count, uint16_t room, const char *ops)
 {
     char name[RTE_MEMPOOL_NAMESIZE];
-    /* One thread takes and gives, unless frames are handed over: then their queues' threads do. */
-    const char *ops = device->steering != TR_STEERING_NONE ? "ring_mp_mc" : "ring_sp_sc";
     snprintf(name, sizeof(name), "tr_%u_%u", device->id, queue);
     if (is_xdp(device))
         return make_dense_pool(name, count, room, device->socket, ops);
     return rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, room, device->socket, ops);
+}
+
+/* Of a stack the buffer that is taken next is the one that was given back last, and in the cache
+ * still; of a ring the one that was not touched for longest. Where frames are handed over, their
+ * queues' threads take and give, and a ring bears that better; so it does where DPDK's part with
+ * stacks is not installed. */
+static struct rte_mempool *take_pool(const struct dpdk_device *device, uint16_t queue,
+                                     uint32_t count, uint16_t room)
+{
+    struct rte_mempool *pool;
+    if (device->steering != TR_STEERING_NONE)
+        return take_pool_of(device, queue, count, room, "ring_mp_mc");
+    pool = take_pool_of(device, queue, count, room, "lf_stack");
+    return pool != NULL ? pool : take_pool_of(device, queue, count, room, "ring_sp_sc");
 }
 
 static int make_pool(struct dpdk_device *device, uint16_t queue, uint32_t count, char *error,

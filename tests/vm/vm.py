@@ -50,7 +50,7 @@ NIC_OPTIONS = {"uio_pci_generic": "iova_pa=on,hugepages=on", "vfio-pci": "hugepa
 NIC_OF_KERNEL = 0x1E
 
 # What of DPDK's loadable parts such NICs take.
-NIC_PMDS = ["bus_pci", "bus_vdev", "mempool_ring", "net_virtio"]
+NIC_PMDS = ["bus_pci", "bus_vdev", "mempool_ring", "mempool_stack", "net_virtio"]
 
 # What of the kernel's package a machine without hardware can use.
 KEPT = [
