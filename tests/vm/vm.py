@@ -9,7 +9,8 @@ has its own paths and working directory, and busybox for everything else.
 With --nics the machine has virtio NICs on one Ethernet segment, bound to uio_pci_generic or vfio-pci; TRIREME_NICS lists
 them as PCI-ADDRESS/ETHERNET-ADDRESS, apart by blanks, TRIREME_NIC_OPTIONS what the driver dpdk needs for them besides,
 TRIREME_NIC_QUEUES how many pairs of queues each has, and TRIREME_NIC_STEERING how several can be steered: hash or
-software. Another NIC on that segment is the kernel's, eth0.
+software. Another NIC on that segment is the kernel's, eth0. NICs of one queue are on a hub in the emulator; those of
+several on a bridge of taps, or, with --nic-vhost, behind testpmd by vhost-user.
 
 Exit status: the command's; 77 when such a machine cannot be had here (with the reason); 124 when the time limit ended
 the run; 125 when the machine died."""
@@ -370,7 +371,7 @@ def nic_settings(options):
     if options.nics == 0:
         return []
     nics = [f"0000:00:{slot:x}.0/{mac}" for slot, mac in nic_places(options.nics)]
-    steering = "hash" if options.nic_rss == "on" else "software"
+    steering = "hash" if options.nic_rss == "on" and not options.nic_vhost else "software"
     return [
         f"TRIREME_NICS={' '.join(nics)}", f"TRIREME_NIC_OPTIONS={NIC_OPTIONS[options.nic_driver]}",
         f"TRIREME_NIC_QUEUES={options.nic_queues}", f"TRIREME_NIC_STEERING={steering}",
@@ -396,33 +397,74 @@ def tap_arguments(places, rss):
     return arguments
 
 
+def vhost_arguments(places, folder):
+    """QEMU's arguments for NICs of several queues whose device is another process (switch_command), which reads and
+    writes the machine's memory. QEMU 7.2 without KVM ends by a fault where such a NIC has MSI-X vectors."""
+    arguments = []
+    for slot, mac, queues in places:
+        arguments += ["-chardev", f"socket,id=vhost{slot},path={folder}/vhost{slot}"]
+        arguments += ["-netdev", f"vhost-user,id=port{slot},chardev=vhost{slot},queues={queues}"]
+        arguments += ["-device", nic_argument(slot, mac) + ",mq=on,vectors=0"]
+    return arguments
+
+
+def switch_command(options, folder):
+    """The other end of the NICs' vhost-user: testpmd, which brings what comes from a queue to the same queue of a tap,
+    and back."""
+    command = [program("setpriv", "util-linux"), "--pdeathsig", "KILL", program("dpdk-testpmd", "dpdk-dev")]
+    command += ["-l", "0,1", "--no-pci", "--no-shconf", "--no-huge", "-m", "512", "--no-telemetry"]
+    for index, (slot, _) in enumerate(nic_places(options.nics)):
+        command += ["--vdev", f"net_vhost{index},iface={folder}/vhost{slot},queues={options.nic_queues}"]
+        command += ["--vdev", f"net_tap{index},iface=tap{slot}"]
+    queues = [f"--rxq={options.nic_queues}", f"--txq={options.nic_queues}", "--total-num-mbufs=16384"]
+    return command + ["--", *queues, "--nb-cores=1", "--no-mlockall", "--auto-start", "--stats-period=3600"]
+
+
 def nic_argument(slot, mac):
     # Without the firmware's driver for it, which is in a package of its own.
     return f"virtio-net-pci,netdev=port{slot},addr={slot:#x},mac={mac},romfile=,rx_queue_size=1024"
 
 
-def nic_arguments(options):
+def nic_arguments(options, folder):
     """QEMU's arguments for the NICs, the last of them the kernel's."""
     places = [(slot, mac, options.nic_queues) for slot, mac in nic_places(options.nics)]
-    places.append((NIC_OF_KERNEL, "02:00:00:78:00:ff", 1))
-    arguments = hub_arguments(places) if options.nic_queues == 1 else tap_arguments(places, options.nic_rss)
+    of_kernel = [(NIC_OF_KERNEL, "02:00:00:78:00:ff", 1)]
+    if options.nic_queues == 1:
+        arguments = hub_arguments(places + of_kernel)
+    elif options.nic_vhost:
+        arguments = vhost_arguments(places, folder) + tap_arguments(of_kernel, "off")
+    else:
+        arguments = tap_arguments(places + of_kernel, options.nic_rss)
     iommu = ["-global", "virtio-net-pci.iommu_platform=on", "-global", "virtio-net-pci.disable-legacy=on"]
     return (iommu if has_iommu(options) else []) + arguments
 
 
-def behind_bridge(options):
+def switch_lines(options, folder):
+    """Shell commands that start what is behind vhost-user, and wait for it."""
+    lines = [f"{shlex.join(switch_command(options, folder))} >{folder}/switch 2>&1 &"]
+    for slot, _ in nic_places(options.nics):
+        lines += [
+            f"for i in $(seq 300); do [ -S {folder}/vhost{slot} ] && ip link show tap{slot} >/dev/null 2>&1 && break; sleep 0.1; done",
+            f"ip link set tap{slot} master br0 up || {{ cat {folder}/switch >&2; exit 1; }}",
+        ]
+    return lines
+
+
+def behind_bridge(options, folder):
     """What comes before QEMU's command, so that it finds a bridge with taps: a network namespace of its own, of a user
     namespace where there are no rights of root."""
     lines = ["PATH=$PATH:/usr/sbin:/sbin", "ip link add br0 type bridge", "ip link set br0 up"]
-    for slot, kind in [(slot, "multi_queue") for slot, _ in nic_places(options.nics)] + [(NIC_OF_KERNEL, "")]:
+    taps = [] if options.nic_vhost else [(slot, "multi_queue") for slot, _ in nic_places(options.nics)]
+    for slot, kind in [*taps, (NIC_OF_KERNEL, "")]:
         lines += [f"ip tuntap add tap{slot} mode tap {kind}", f"ip link set tap{slot} master br0 up"]
-    make = "; ".join(lines)
+    make = "\n".join(lines)
+    more = "\n".join(switch_lines(options, folder)) if options.nic_vhost else ""
     why = ""
     for kind in (["--net"], ["--user", "--map-root-user", "--net"]):
         namespace = [program("unshare", "util-linux"), *kind, "sh", "-ec"]
         probe = subprocess.run([*namespace, make], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         if probe.returncode == 0:
-            return [*namespace, make + '; exec "$0" "$@"']
+            return [*namespace, "\n".join([make, more, 'exec "$0" "$@"'])]
         why = probe.stdout.strip()
     raise Impossible(f"no bridge with taps can be made in a network namespace: {why}")
 
@@ -437,14 +479,16 @@ def qemu_command(options, image, folder):
         "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off nokaslr tsc=reliable nowatchdog "
         "cryptomgr.notests rcupdate.rcu_cpu_stall_suppress=1 random.trust_cpu=on"
     ) + (" intel_iommu=on" if has_iommu(options) else "")
-    command = behind_bridge(options) if options.nics and options.nic_queues > 1 else []
+    command = behind_bridge(options, folder) if options.nics and options.nic_queues > 1 else []
     command += [program("qemu-system-x86_64", "qemu-system-x86"), "-nodefaults", "-no-user-config"]
     command += ["-display", "none", "-no-reboot", "-accel", "tcg,thread=multi,tb-size=256"]
     command += ["-machine", "q35", "-device", "intel-iommu"] if has_iommu(options) else ["-machine", "pc"]
+    if options.nic_vhost:
+        command += ["-object", f"memory-backend-memfd,id=shared,size={options.mem}M,share=on", "-machine", "memory-backend=shared"]
     command += ["-cpu", "max", "-smp", str(options.smp), "-m", str(options.mem)]
     command += ["-kernel", image, "-initrd", os.path.join(folder, "initramfs"), "-append", kernel]
     command += ["-chardev", f"file,id=console,path={folder}/console", "-device", "isa-serial,chardev=console"]
-    command += ["-device", "virtio-serial-pci"] + (nic_arguments(options) if options.nics else [])
+    command += ["-device", "virtio-serial-pci"] + (nic_arguments(options, folder) if options.nics else [])
     return command + port("report") + port("stdout") + port("stderr") + shlex.split(options.qemu)
 
 
@@ -530,6 +574,7 @@ def arguments():
     parser.add_argument("--nic-driver", choices=list(NIC_MODULES), default="uio_pci_generic", help="whose they are in the kernel; vfio-pci: behind an IOMMU")
     parser.add_argument("--nic-queues", type=int, default=1, help="pairs of queues a NIC (1); several take a bridge")
     parser.add_argument("--nic-rss", choices=["on", "off"], default="on", help="whether NICs of several can steer by RSS (on)")
+    parser.add_argument("--nic-vhost", action="store_true", help="NICs of several queues are testpmd's, by vhost-user, and do not steer")
     parser.add_argument("--hugepages", type=int, default=0, help="huge pages of 2 MiB (0)")
     parser.add_argument("--mem", type=int, default=640, help="memory in MiB (640)")
     parser.add_argument("--smp", type=int, default=2, help="processors (2)")
