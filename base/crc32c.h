@@ -130,7 +130,7 @@ static tr_always_inline uint64_t tr_crc32c_rest(uint64_t wide, const uint8_t *en
 /* The checksum of bytes, continuing from the checksum of what stands before them (0: nothing does),
  * so that tr_crc32c(tr_crc32c(0, a), b) is the checksum of a and b in a row. Cost: one instruction
  * for 8 bytes and a few more (1.1 for 8 bytes at 2 KiB); 3 cycles for 8 bytes. */
-static tr_always_inline uint32_t tr_crc32c_inlined(uint32_t seed, const void *data, size_t bytes)
+static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
 {
     const uint8_t *at = (const uint8_t *)data;
     const uint8_t *end = at + (bytes & ~(size_t)7);
@@ -145,24 +145,12 @@ static tr_always_inline uint32_t tr_crc32c_inlined(uint32_t seed, const void *da
     return ~crc;
 }
 
-/* The same, for where it is not worth its code. */
-static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
-{
-    return tr_crc32c_inlined(seed, data, bytes);
-}
-
 #else
 
 /* The checksum of bytes, continuing from the checksum of what stands before them (0: nothing does),
  * so that tr_crc32c(tr_crc32c(0, a), b) is the checksum of a and b in a row. Cost: about 5
  * instructions a byte. */
 static inline uint32_t tr_crc32c(uint32_t seed, const void *data, size_t bytes)
-{
-    return tr_crc32c_by_table(seed, data, bytes);
-}
-
-/* The same: it has no calls to save here. */
-static inline uint32_t tr_crc32c_inlined(uint32_t seed, const void *data, size_t bytes)
 {
     return tr_crc32c_by_table(seed, data, bytes);
 }

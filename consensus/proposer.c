@@ -159,7 +159,7 @@ void tr_proposer_propose(struct tr_replica *r, const struct tr_event *ev)
         }
         return;
     }
-    uint32_t crc = tr_crc32c_inlined(0, data, bytes);
+    uint32_t crc = tr_crc32c(0, data, bytes);
     if (tr_likely(bytes <= r->room_bytes && data == r->room + 1)) {
         append(r, r->room, TR_RECORD_COMMANDS, bytes, crc, ev->u.propose.command_count);
         r->room_bytes = 0;

@@ -115,7 +115,11 @@ static inline uint32_t tr_record_header_crc(const struct tr_record *record)
     return tr_crc32c_fixed(seed, record, offsetof(struct tr_record, crc));
 }
 
-/** The header's CRC, set where that of its first 16 bytes is known. */
+/**
+ * tr_record_seal where the CRC of the first 16 bytes is known. It reads the fields as they were
+ * written, one by one, and leaves whole words: a load that spans two stores waits until both have
+ * left the store buffer, behind every store to a peer's ring before them.
+ */
 static tr_always_inline void tr_record_seal_after(struct tr_record *record, uint32_t crc_16)
 {
     struct tr_record_words words;
@@ -132,11 +136,7 @@ static tr_always_inline void tr_record_seal_after(struct tr_record *record, uint
     tr_store_le64(&record->kind, words.last | (uint64_t)crc << 32);
 }
 
-/**
- * Sets the header's CRC over its other fields. It reads them as they were written, field by field,
- * and leaves whole words: a load that spans two stores waits until both have left the store buffer,
- * behind every store to a peer's ring before them.
- */
+/** Sets the header's CRC over its other fields. */
 static tr_always_inline void tr_record_seal(struct tr_record *record)
 {
     const uint64_t first[2] = {record->generation, record->tag};

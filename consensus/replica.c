@@ -359,7 +359,8 @@ static tr_noinline void rest(struct tr_replica *r)
     }
 }
 
-/* Every event but a proposal, which is the one that is not of a batch. */
+/* Every event but PROPOSE, the one that comes once a command where nothing is batched: it is spared
+ * the switch. */
 static tr_noinline void dispatch(struct tr_replica *r, const struct tr_event *event)
 {
     switch (event->type) {
@@ -367,7 +368,7 @@ static tr_noinline void dispatch(struct tr_replica *r, const struct tr_event *ev
         recv_message(r, event);
         break;
     case TR_EVENT_PROPOSE:
-        break; /* the caller's */
+        tr_unreachable(); /* tr_replica_step has it */
     case TR_EVENT_READ:
         tr_read_event(r, event);
         break;
