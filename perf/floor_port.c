@@ -159,14 +159,6 @@ static void poll_answers(void *side, struct tr_perf_slice *slice)
         tr_perf_slice_done(slice, commands - f->base);
 }
 
-static bool submit_command(void *side, struct tr_perf_slice *slice, uint64_t sequence)
-{
-    (void)side;
-    (void)slice;
-    (void)sequence;
-    return true;
-}
-
 /* Opens the leader's port, and others that no worker has, and waits until all followers answer. */
 static bool meet(struct floor_port *f)
 {
@@ -201,7 +193,7 @@ static void lead(struct tr_perf_floor *floor, struct tr_perf_slice *slice)
 {
     struct floor_port *f = tr_container_of(floor, struct floor_port, head);
     if (meet(f))
-        tr_perf_drive(slice, f, submit_command, flush_records, poll_answers);
+        tr_perf_drive(slice, f, tr_perf_floor_submit, flush_records, poll_answers);
 }
 
 static void follow(struct tr_perf_floor *floor, uint32_t worker, const uint32_t *stop)

@@ -249,16 +249,6 @@ static tr_always_inline void follow(struct tr_perf_floor *floor, uint32_t worker
     }
 }
 
-/* Every command is there: submitting one is nothing but counting it. */
-static tr_always_inline bool submit_command(void *side, struct tr_perf_slice *slice,
-                                            uint64_t sequence)
-{
-    (void)side;
-    (void)slice;
-    (void)sequence;
-    return true;
-}
-
 /* The load's thread follows as well, where there is no other. */
 static tr_always_inline void follow_alone(struct floor_shm *f, struct ways w)
 {
@@ -292,23 +282,23 @@ static tr_always_inline void poll_fences(void *side, struct tr_perf_slice *slice
 }
 
 /* Defines the leader and the follower of one variant. */
-#define VARIANT(name, poll_function, ...)                                                         \
-    static void flush_##name(void *side, struct tr_perf_slice *slice)                             \
-    {                                                                                             \
-        flush_records(side, slice, (struct ways){__VA_ARGS__});                                   \
-    }                                                                                             \
-    static void poll_##name(void *side, struct tr_perf_slice *slice)                              \
-    {                                                                                             \
-        poll_function(side, slice, (struct ways){__VA_ARGS__});                                   \
-    }                                                                                             \
-    static void lead_##name(struct tr_perf_floor *floor, struct tr_perf_slice *slice)             \
-    {                                                                                             \
-        tr_perf_drive(slice, tr_container_of(floor, struct floor_shm, head), submit_command,      \
-                      flush_##name, poll_##name);                                                 \
-    }                                                                                             \
-    static void follow_##name(struct tr_perf_floor *floor, uint32_t worker, const uint32_t *stop) \
-    {                                                                                             \
-        follow(floor, worker, stop, (struct ways){__VA_ARGS__});                                  \
+#define VARIANT(name, poll_function, ...)                                                          \
+    static void flush_##name(void *side, struct tr_perf_slice *slice)                              \
+    {                                                                                              \
+        flush_records(side, slice, (struct ways){__VA_ARGS__});                                    \
+    }                                                                                              \
+    static void poll_##name(void *side, struct tr_perf_slice *slice)                               \
+    {                                                                                              \
+        poll_function(side, slice, (struct ways){__VA_ARGS__});                                    \
+    }                                                                                              \
+    static void lead_##name(struct tr_perf_floor *floor, struct tr_perf_slice *slice)              \
+    {                                                                                              \
+        tr_perf_drive(slice, tr_container_of(floor, struct floor_shm, head), tr_perf_floor_submit, \
+                      flush_##name, poll_##name);                                                  \
+    }                                                                                              \
+    static void follow_##name(struct tr_perf_floor *floor, uint32_t worker, const uint32_t *stop)  \
+    {                                                                                              \
+        follow(floor, worker, stop, (struct ways){__VA_ARGS__});                                   \
     }
 
 VARIANT(word, poll_acknowledgements, .tail = false)

@@ -339,15 +339,6 @@ static tr_always_inline void poll_answers(struct floor_udp *f, struct tr_perf_sl
         tr_perf_slice_done(slice, commands - f->base);
 }
 
-static tr_always_inline bool submit_command(void *side, struct tr_perf_slice *slice,
-                                            uint64_t sequence)
-{
-    (void)side;
-    (void)slice;
-    (void)sequence;
-    return true;
-}
-
 static int inbox_open(struct inbox *inbox, uint32_t datagram_bytes)
 {
     inbox->each_bytes = datagram_bytes > MERGED_BYTES / 16 ? MERGED_BYTES : MERGED_BYTES / 16;
@@ -434,7 +425,7 @@ static void begin_lead(struct floor_udp *f, struct ways w)
     {                                                                                             \
         struct floor_udp *f = tr_container_of(floor, struct floor_udp, head);                     \
         begin_lead(f, (struct ways){__VA_ARGS__});                                                \
-        tr_perf_drive(slice, f, submit_command, flush_##name, poll_##name);                       \
+        tr_perf_drive(slice, f, tr_perf_floor_submit, flush_##name, poll_##name);                 \
     }                                                                                             \
     static void follow_##name(struct tr_perf_floor *floor, uint32_t worker, const uint32_t *stop) \
     {                                                                                             \

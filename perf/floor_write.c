@@ -170,14 +170,6 @@ static void poll_completions(void *side, struct tr_perf_slice *slice)
         tr_perf_slice_done(slice, commands - f->base);
 }
 
-static bool submit_command(void *side, struct tr_perf_slice *slice, uint64_t sequence)
-{
-    (void)side;
-    (void)slice;
-    (void)sequence;
-    return true;
-}
-
 /* Opens follower i's port, and grants its ring. Returns: NULL when it cannot. */
 static struct tr_port *take_follower(struct floor_write *f, uint32_t i)
 {
@@ -276,7 +268,7 @@ static void lead(struct tr_perf_floor *floor, struct tr_perf_slice *slice)
     if (!meet(f))
         return;
     settle(f);
-    tr_perf_drive(slice, f, submit_command, flush_records, poll_completions);
+    tr_perf_drive(slice, f, tr_perf_floor_submit, flush_records, poll_completions);
 }
 
 static void follow(struct tr_perf_floor *floor, uint32_t worker, const uint32_t *stop)
