@@ -503,7 +503,6 @@ static cluster::Layout layout_of(const std::string &options)
 // A cluster with doors, and a client, over a change of leaders.
 TEST_P(VerbsClients, ADoorIsForRemoteClients)
 {
-    constexpr uint64_t commands = 2000;
     std::string options = options_of(*world);
     cluster::Cluster c(layout_of(options));
     cluster::Remote nowhere(c, [&](tr_client_options &o) { o.driver_options = options.c_str(); });
@@ -513,11 +512,7 @@ TEST_P(VerbsClients, ADoorIsForRemoteClients)
         o.driver_options = options.c_str();
     });
     ASSERT_EQ(remote.opened, TR_OK) << remote.error;
-    cluster::Stream stream(remote, commands);
-    ASSERT_TRUE(cluster::run(c, stream, commands / 2));
-    c.close(c.leader());
-    ASSERT_TRUE(cluster::run(c, stream, commands));
-    cluster::expect_once(c, commands);
+    cluster::expect_once_across_leaders(c, remote, 2000);
 }
 
 // Two polling cores, each with a door at a port of its own.

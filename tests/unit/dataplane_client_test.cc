@@ -103,11 +103,7 @@ TEST_P(RemoteOver, WhenTheLeaderCloses_EveryCommandIsAppliedOnce)
     Cluster c(layout());
     ASSERT_TRUE(c.wait_leader());
     Remote r(c);
-    Stream s(r, 6000);
-    ASSERT_TRUE(run(c, s, 2000));
-    c.close(c.leader());
-    ASSERT_TRUE(run(c, s, 6000)) << s.completed;
-    expect_once(c, 6000);
+    expect_once_across_leaders(c, r, 6000);
     EXPECT_GE(r.status().attached, 2u);
 }
 
@@ -286,11 +282,7 @@ TEST(Remote, WithAnApplyStageOnACoreOfItsOwn)
     Cluster c(l);
     ASSERT_TRUE(c.wait_leader());
     Remote r(c);
-    Stream s(r, 6000);
-    ASSERT_TRUE(run(c, s, 2000));
-    c.close(c.leader());
-    ASSERT_TRUE(run(c, s, 6000));
-    expect_once(c, 6000);
+    expect_once_across_leaders(c, r, 6000);
 }
 
 TEST(Remote, WithThreadsOfTheNodes)

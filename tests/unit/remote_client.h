@@ -131,6 +131,16 @@ inline void expect_once(Cluster &c, uint64_t last)
     }
 }
 
+/* A stream of `last` commands whose leader closes when the first third is done. */
+inline void expect_once_across_leaders(Cluster &c, Remote &remote, uint64_t last)
+{
+    Stream stream(remote, last);
+    ASSERT_TRUE(run(c, stream, last / 3));
+    c.close(c.leader());
+    ASSERT_TRUE(run(c, stream, last)) << stream.completed;
+    expect_once(c, last);
+}
+
 } // namespace cluster
 
 #endif
