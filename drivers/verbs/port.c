@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -98,7 +99,7 @@ static int read_key(struct tr_port *port, const struct tr_port_options *o)
                    "member of it");
         result = TR_EINVAL;
     }
-    memset(other, 0, sizeof(other));
+    sodium_memzero(other, sizeof(other));
     return result;
 }
 
